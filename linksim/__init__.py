@@ -1,0 +1,17 @@
+"""linksim: wireless image transmission, end to end."""
+
+from linksim.codec import Codec, CodedBits, Decoded, Frame, Received, RxInfo, TxInfo
+from linksim.errors import InputError
+from linksim.neural_codec import NeuralCodec
+
+__all__ = [
+    "Codec",
+    "CodedBits",
+    "Decoded",
+    "Frame",
+    "InputError",
+    "NeuralCodec",
+    "Received",
+    "RxInfo",
+    "TxInfo",
+]

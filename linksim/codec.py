@@ -1,0 +1,153 @@
+"""The contract: what a codec must do, and all that it is told.
+
+    images --> Codec.encode --> Frame --> link --> Received --> Codec.decode --> images
+
+A codec turns images into complex symbols and back. Power, noise, fading, equalisation, counting and
+metrics belong to the link, which treats every codec alike. To add one, subclass :class:`Codec` (or
+:class:`linksim.neural_codec.NeuralCodec`) and name it in a scenario, as ``./my_file.py:MyCodec``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TxInfo:
+    """All that the transmitter knows.
+
+    snr_db: float32 [B], the average SNR (Es/N0) that the transmitter believes in; None if it has no
+        idea. It may be wrong.
+    max_symbols: complex channel uses that each image may take.
+    image_size: (height, width) of the images in pixels.
+    """
+
+    snr_db: Tensor | None
+    max_symbols: int
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RxInfo:
+    """All that the receiver knows beside what it received; fields as in :class:`TxInfo`."""
+
+    snr_db: Tensor | None
+    max_symbols: int
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedBits:
+    """Where the bits of a digital frame went; each int64 [B]."""
+
+    payload: Tensor
+    crc: Tensor
+    parity: Tensor
+    padding: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What a codec hands to the link.
+
+    symbols: complex64 [B, N]. The link scales each image's used symbols to unit average power and
+        does not tell the receiver the scale.
+    used: int64 [B], how many of the N each image really uses, from the first on. The receiver knows
+        it, as it knows the length of what arrived.
+    side_info: one bytes object an image that reaches the receiver outside the channel, error-free;
+        None if there is none.
+    side_info_bits: int64 [B], how many bits of it count. Reported with every row, never hidden.
+    bits: the ledger of a digital frame; None for an analogue one.
+    """
+
+    symbols: Tensor
+    used: Tensor
+    side_info: tuple[bytes, ...] | None = None
+    side_info_bits: Tensor | None = None
+    bits: CodedBits | None = None
+
+    @classmethod
+    def analog(cls, symbols: Tensor) -> "Frame":
+        """A frame of [B, N] symbols, all used, with nothing beside them."""
+        used = torch.full((symbols.shape[0],), symbols.shape[1], device=symbols.device)
+        return cls(symbols=symbols, used=used)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """What the link hands to the decoder.
+
+    symbols: complex64 [B, N], equalised; zero beyond ``used``.
+    gain: float32 [B, N], the bias of the equaliser: symbols = gain * x + noise. MMSE shrinks what it
+        is unsure of (gain < 1), which is what a neural decoder wants; ZF leaves gain = 1.
+    no_eff: float32 [B, N], variance of the noise in symbols / gain, which is what a demapper wants.
+    used, side_info: as in :class:`Frame`.
+    """
+
+    symbols: Tensor
+    gain: Tensor
+    no_eff: Tensor
+    used: Tensor
+    side_info: tuple[bytes, ...] | None = None
+
+    def unbiased(self) -> Tensor:
+        """symbols / gain, complex64 [B, N]; zero where the gain is zero."""
+        return torch.where(self.gain > 0, self.symbols / self.gain, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Images with something to report beside them.
+
+    images: float32 [B, 3, H, W] in [0, 1].
+    report: columns of the results, each [B]: ``failed`` (bool), ``snr_db_estimate`` (dB), ….
+    """
+
+    images: Tensor
+    report: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class ChannelProbe(Protocol):
+    """Statistics of the channel, for codecs that calibrate to them; never its realisations."""
+
+    @property
+    def name(self) -> str:
+        """What determines the statistics, in words: the key of a cache."""
+
+    def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
+        """Send unit-power symbols [B, N] over channels drawn from ``seed``."""
+
+
+class Codec(ABC):
+    """Images to symbols and back. Constructors take keyword arguments only: they are the options
+    that a scenario can set.
+
+    summary, paper: one line each for ``linksim codecs``.
+    presets: named sets of constructor options.
+    encoder_uses_snr: False lets a sweep encode each image once for all SNRs.
+    is_bound: True for a bound that no system reaches; tables and figures mark it.
+    """
+
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    is_bound: ClassVar[bool] = False
+    encoder_uses_snr: bool = True
+
+    @abstractmethod
+    def encode(self, images: Tensor, tx: TxInfo) -> Frame:
+        """Symbols of images: float32 [B, 3, H, W] in [0, 1] to at most tx.max_symbols an image.
+
+        No image may influence another image's symbols.
+        """
+
+    @abstractmethod
+    def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
+        """Images float32 [B, 3, H, W] in [0, 1], with the size in ``rx.image_size``."""
+
+    def calibrate(self, probe: ChannelProbe) -> None:
+        """Called once before a channel's first frame. Link adaptation measures its tables here."""

@@ -1,0 +1,170 @@
+"""What all neural codecs share: padding, complex symbols, rate, precision and weights.
+
+    images [B, 3, H, W] -> pad -> analysis -> latent [B, C, h, w] -> symbols [B, N]
+    symbols -> latent, zeros for what was not sent -> synthesis -> crop -> images
+"""
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from linksim.codec import Codec, Decoded, Frame, Received, RxInfo, TxInfo
+from linksim.errors import InputError
+
+Rate = Literal["fixed", "nested"]
+Precision = Literal["fp32", "bf16"]
+
+
+class NeuralCodec(Codec, nn.Module):
+    """A codec made of a learned analysis and synthesis around a real-valued latent.
+
+    A subclass sets ``stride`` and ``downsampling``, calls ``super().__init__`` with its latent width
+    and writes ``analysis`` and ``synthesis``.
+
+    stride: the padded image's sides are multiples of it.
+    downsampling: the latent is [B, C, H/downsampling, W/downsampling].
+    latent_channels: C. Two real values make one complex symbol, so CBR = C / (6 * downsampling^2).
+    rate: ``fixed`` sends the whole latent; ``nested`` sends as many of its first channels as fit the
+        budget, and the receiver puts zeros for the others.
+    """
+
+    stride: ClassVar[int]
+    downsampling: ClassVar[int]
+
+    def __init__(self, *, latent_channels: int, rate: Rate = "fixed") -> None:
+        super().__init__()
+        if latent_channels < 1:
+            raise InputError(f"latent_channels is {latent_channels}; it must be at least 1")
+        if rate not in ("fixed", "nested"):
+            raise InputError(f"rate is {rate!r}; allowed are 'fixed' and 'nested'")
+        self.latent_channels = latent_channels
+        self.rate = rate
+        self.precision: Precision = "fp32"
+
+    @abstractmethod
+    def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:
+        """Latent [B, C, h, w] of padded images [B, 3, H, W] in [0, 1]; snr_db is [B] or None."""
+
+    @abstractmethod
+    def synthesis(self, latent: Tensor, snr_db: Tensor | None) -> Tensor | Decoded:
+        """Padded images [B, 3, H, W] from a noisy latent [B, C, h, w]; need not be clamped."""
+
+    def encode(self, images: Tensor, tx: TxInfo) -> Frame:
+        """Pad, analyse, keep the channels that fit the budget, pair reals into symbols."""
+        with self._autocast(images):
+            latent = self.analysis(_pad(images, self.stride), tx.snr_db).float()
+        channels = self.channels_that_fit(tx)
+        return Frame.analog(_pair(latent[:, :channels].flatten(1)))
+
+    def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
+        """Unpair, fill up with zeros, synthesise, crop, clamp."""
+        h, w = self._latent_size(rx.image_size)
+        reals = torch.view_as_real(received.symbols).flatten(1)
+        channels = reals.shape[1] // (h * w)
+        latent = reals[:, : channels * h * w].unflatten(1, (channels, h, w))
+        latent = F.pad(latent, (0, 0, 0, 0, 0, self.latent_channels - channels))
+        with self._autocast(latent):
+            out = self.synthesis(latent, rx.snr_db)
+        if isinstance(out, Decoded):
+            return Decoded(images=_crop(out.images, rx.image_size), report=out.report)
+        return _crop(out, rx.image_size)
+
+    def channels_that_fit(self, info: TxInfo | RxInfo) -> int:
+        """How many latent channels are sent within the symbol budget.
+
+        Raises InputError where the budget is too small for one channel, or, at a fixed rate, for
+        the whole latent.
+        """
+        h, w = self._latent_size(info.image_size)
+        fit = min(2 * info.max_symbols // (h * w), self.latent_channels)
+        if fit == 0 or (self.rate == "fixed" and fit < self.latent_channels):
+            needed = 1 if self.rate == "nested" else self.latent_channels
+            height, width = info.image_size
+            raise InputError(
+                f"{type(self).__name__} needs {-(-needed * h * w // 2)} symbols for {needed} latent "
+                f"channel(s) of a {height}x{width} image (rate: {self.rate}), the budget is "
+                f"{info.max_symbols}; raise cbr or lower latent_channels"
+            )
+        return fit
+
+    def save(self, path: Path, *, options: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+        """Write a safetensors file with the codec's options and a card of how it was trained."""
+        tensors = {name: value.detach().contiguous() for name, value in self.state_dict().items()}
+        metadata = {"options": json.dumps(dict(options)), "card": json.dumps(dict(card))}
+        save_file(tensors, path, metadata=metadata)
+
+    def load(self, path: Path) -> None:
+        """Read weights written by :meth:`save`; raises InputError where they do not fit."""
+        read_weights_metadata(path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        try:
+            self.load_state_dict(tensors)
+        except RuntimeError:
+            raise InputError(
+                f"{path}: weights do not fit {type(self).__name__}: {_mismatch(self, tensors)}"
+            ) from None
+
+    def _latent_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (-(-side // self.stride) * self.stride for side in image_size)
+        return height // self.downsampling, width // self.downsampling
+
+    def _autocast(self, tensor: Tensor) -> AbstractContextManager[object]:
+        if self.precision == "fp32":  # leave an outer autocast, as in training, in force
+            return torch.autocast(
+                tensor.device.type,
+                enabled=torch.is_autocast_enabled(tensor.device.type),
+                dtype=torch.get_autocast_dtype(tensor.device.type),
+            )
+        return torch.autocast(tensor.device.type, dtype=torch.bfloat16)
+
+
+def read_weights_metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(options, card) of a file written by :meth:`NeuralCodec.save`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    return json.loads(metadata.get("options", "{}")), json.loads(metadata.get("card", "{}"))
+
+
+def _pad(images: Tensor, stride: int) -> Tensor:
+    height, width = images.shape[-2:]
+    bottom, right = -height % stride, -width % stride
+    return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
+
+
+def _crop(images: Tensor, size: tuple[int, int]) -> Tensor:
+    return images[..., : size[0], : size[1]].float()
+
+
+def _pair(reals: Tensor) -> Tensor:
+    """[B, n] reals to [B, ceil(n/2)] complex symbols, neighbours paired, within each image."""
+    if reals.shape[1] % 2:
+        reals = F.pad(reals, (0, 1))
+    return torch.view_as_complex(reals.unflatten(1, (-1, 2)).contiguous())
+
+
+def _mismatch(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """The first difference between what a module wants and what a file holds."""
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
+            return f"{name} is missing from the file"
+        if name not in wanted:
+            return f"the file holds {name}, which the codec does not have"
+        if wanted[name].shape != tensors[name].shape:
+            return f"{name} is {list(tensors[name].shape)}, wanted {list(wanted[name].shape)}"
+    return "unreadable"
