@@ -82,8 +82,8 @@ class Received:
     """What the link hands to the decoder.
 
     symbols: complex64 [B, N], equalised; zero beyond ``used``.
-    gain: float32 [B, N], the bias of the equaliser: symbols = gain * x + noise. MMSE shrinks what it
-        is unsure of (gain < 1), which is what a neural decoder wants; ZF leaves gain = 1.
+    gain: float32 [B, N], the bias of the equaliser: symbols = gain * x + noise. MMSE shrinks what
+        it is unsure of (gain < 1), which is what a neural decoder wants; ZF leaves gain = 1.
     no_eff: float32 [B, N], variance of the noise in symbols / gain, which is what a demapper wants.
     used, side_info: as in :class:`Frame`.
     """

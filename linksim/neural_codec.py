@@ -1,7 +1,7 @@
 """What all neural codecs share: padding, complex symbols, rate, precision and weights.
 
-    images [B, 3, H, W] -> pad -> analysis -> latent [B, C, h, w] -> symbols [B, N]
-    symbols -> latent, zeros for what was not sent -> synthesis -> crop -> images
+encode: images [B, 3, H, W] -> pad -> analysis -> latent [B, C, h, w] -> symbols [B, N]
+decode: symbols -> latent, zeros for what was not sent -> synthesis -> crop -> images
 """
 
 import json
@@ -27,14 +27,14 @@ Precision = Literal["fp32", "bf16"]
 class NeuralCodec(Codec, nn.Module):
     """A codec made of a learned analysis and synthesis around a real-valued latent.
 
-    A subclass sets ``stride`` and ``downsampling``, calls ``super().__init__`` with its latent width
-    and writes ``analysis`` and ``synthesis``.
+    A subclass sets ``stride`` and ``downsampling``, calls ``super().__init__`` with its latent
+    width and writes ``analysis`` and ``synthesis``.
 
     stride: the padded image's sides are multiples of it.
     downsampling: the latent is [B, C, H/downsampling, W/downsampling].
     latent_channels: C. Two real values make one complex symbol, so CBR = C / (6 * downsampling^2).
-    rate: ``fixed`` sends the whole latent; ``nested`` sends as many of its first channels as fit the
-        budget, and the receiver puts zeros for the others.
+    rate: ``fixed`` sends the whole latent; ``nested`` sends as many of its first channels as fit
+        the budget, and the receiver puts zeros for the others.
     """
 
     stride: ClassVar[int]
@@ -70,7 +70,7 @@ class NeuralCodec(Codec, nn.Module):
         h, w = self._latent_size(rx.image_size)
         reals = torch.view_as_real(received.symbols).flatten(1)
         channels = reals.shape[1] // (h * w)
-        latent = reals[:, : channels * h * w].unflatten(1, (channels, h, w))
+        latent = reals[:, : channels * h * w].reshape(-1, channels, h, w)
         latent = F.pad(latent, (0, 0, 0, 0, 0, self.latent_channels - channels))
         with self._autocast(latent):
             out = self.synthesis(latent, rx.snr_db)
@@ -90,8 +90,8 @@ class NeuralCodec(Codec, nn.Module):
             needed = 1 if self.rate == "nested" else self.latent_channels
             height, width = info.image_size
             raise InputError(
-                f"{type(self).__name__} needs {-(-needed * h * w // 2)} symbols for {needed} latent "
-                f"channel(s) of a {height}x{width} image (rate: {self.rate}), the budget is "
+                f"{type(self).__name__} needs {-(-needed * h * w // 2)} symbols for {needed} "
+                f"latent channel(s) of a {height}x{width} image (rate: {self.rate}), the budget is "
                 f"{info.max_symbols}; raise cbr or lower latent_channels"
             )
         return fit
@@ -154,7 +154,7 @@ def _pair(reals: Tensor) -> Tensor:
     """[B, n] reals to [B, ceil(n/2)] complex symbols, neighbours paired, within each image."""
     if reals.shape[1] % 2:
         reals = F.pad(reals, (0, 1))
-    return torch.view_as_complex(reals.unflatten(1, (-1, 2)).contiguous())
+    return torch.view_as_complex(reals.reshape(reals.shape[0], -1, 2).contiguous())
 
 
 def _mismatch(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:

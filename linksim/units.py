@@ -42,7 +42,7 @@ def snr_db_to_no(snr_db: float | Tensor) -> float | Tensor:
 
 
 def esno_to_ebno_db(esno_db: float, info_bits_per_symbol: float) -> float:
-    """Eb/N0 in dB from Es/N0 in dB, for a scheme that carries that many information bits a symbol."""
+    """Eb/N0 in dB from Es/N0 in dB, for a scheme of that many information bits a symbol."""
     return esno_db - linear_to_db(info_bits_per_symbol)
 
 
