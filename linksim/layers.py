@@ -1,0 +1,86 @@
+"""Layers that several codecs share. Feature maps are channels-last throughout: [B, H, W, C]."""
+
+import torch
+from torch import Tensor, nn
+
+from linksim.errors import InputError
+
+
+class PatchMerging(nn.Module):
+    """Halve both sides: the 2x2 neighbourhood concatenated, LayerNorm, linear without bias.
+
+    [B, H, W, dim] with even H and W -> [B, H/2, W/2, out_dim]. Source: Liu et al., Swin
+    Transformer, ICCV 2021, section 3.1.
+    """
+
+    def __init__(self, *, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, out_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, H, W, C = x.shape
+        quads = x.view(B, H // 2, 2, W // 2, 2, C).transpose(2, 3).reshape(B, H // 2, W // 2, 4 * C)
+        return self.reduction(self.norm(quads))  # type: ignore[no-any-return]
+
+
+class PatchDivision(nn.Module):
+    """Double both sides: LayerNorm, linear without bias, pixel shuffle by 2.
+
+    [B, H, W, dim] -> [B, 2H, 2W, out_dim]. The mirror of :class:`PatchMerging` in the decoders of
+    SwinJSCC (Yang et al., IEEE TCCN 2024) and MambaJSCC (Wu et al., arXiv 2409.16592).
+    """
+
+    def __init__(self, *, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.expansion = nn.Linear(dim, 4 * out_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, H, W, _ = x.shape
+        quads = self.expansion(self.norm(x)).view(B, H, W, 2, 2, -1)
+        return quads.transpose(2, 3).reshape(B, 2 * H, 2 * W, -1)  # type: ignore[no-any-return]
+
+
+class ChannelModNet(nn.Module):
+    """Scale every channel of every token by a factor learned from the token and the SNR.
+
+    tokens [B, H, W, dim], snr_db [B] in dB -> [B, H, W, dim]. With m = 1.5 dim: linear dim -> m of
+    the detached tokens; seven times a multiplication by g_i(SNR) and a linear layer, the last of
+    them m -> dim; a sigmoid; the product with the tokens. Source: Yang et al., SwinJSCC, IEEE TCCN
+    2024, Channel ModNet.
+
+    Raises InputError where the SNR is withheld: the network has no value that stands for "unknown".
+    """
+
+    def __init__(self, *, dim: int, steps: int = 7) -> None:
+        super().__init__()
+        hidden = dim * 3 // 2
+        self.entry = nn.Linear(dim, hidden)
+        self.gates = nn.ModuleList(_snr_gate(hidden) for _ in range(steps))
+        outputs = [hidden] * (steps - 1) + [dim]
+        self.linears = nn.ModuleList(nn.Linear(hidden, width) for width in outputs)
+
+    def forward(self, tokens: Tensor, snr_db: Tensor | None) -> Tensor:
+        if snr_db is None:
+            raise InputError(
+                "Channel ModNet needs an SNR in dB on both sides; this side was told none"
+            )
+        x = self.entry(tokens.detach())
+        with torch.autocast(tokens.device.type, enabled=False):  # the SNR stays in float32
+            gates = [gate(snr_db.float()[:, None, None, None]) for gate in self.gates]
+        for gate, linear in zip(gates, self.linears, strict=True):
+            x = linear(x * gate.to(x.dtype))
+        return tokens * torch.sigmoid(x)
+
+
+def _snr_gate(width: int) -> nn.Sequential:
+    """g: SNR in dB [..., 1] -> factors in (0, 1) [..., width]."""
+    return nn.Sequential(
+        nn.Linear(1, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.Sigmoid(),
+    )
