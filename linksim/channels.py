@@ -1,0 +1,144 @@
+"""Flat channels on Sionna: y = h*x + sqrt(no)*n with E|h|^2 = 1 and E|n|^2 = 1.
+
+Each channel is its settings (what a scenario says) and draws its realisations. Fading and noise of
+one seed are the same whatever is sent, at whatever SNR.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor
+
+from linksim.units import db_to_linear
+
+Coherence = Literal["symbol", "frame"] | PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realisation:
+    """One draw of a flat channel for a batch.
+
+    h: complex64 [B, N], the gains. noise: complex64 [B, N], variance 1.
+    """
+
+    h: Tensor
+    noise: Tensor
+
+    def apply(self, symbols: Tensor, no: Tensor) -> Tensor:
+        """y = h*x + sqrt(no)*n for symbols [B, n], n <= N, and noise variances no [B]."""
+        n = symbols.shape[1]
+        return self.h[:, :n] * symbols + no.sqrt()[:, None] * self.noise[:, :n]
+
+
+class FlatChannel(BaseModel):
+    """A channel with one complex gain a symbol, known by its settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def name(self) -> str:
+        """The settings in words, such as ``rayleigh(coherence=symbol)``."""
+        settings = self.model_dump(exclude={"type"})
+        inside = ", ".join(f"{key}={value}" for key, value in settings.items())
+        kind = getattr(self, "type", type(self).__name__)
+        return f"{kind}({inside})" if inside else str(kind)
+
+    def draw(
+        self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
+    ) -> Realisation:
+        """One realisation of ``length`` symbols a seed, so that no image depends on its batch.
+
+        Drawn on the CPU whatever the device, so that every device meets the same channel.
+        """
+        draws = [self.draw_batch(seed, 1, length) for seed in seeds]
+        h = torch.cat([draw.h for draw in draws])
+        noise = torch.cat([draw.noise for draw in draws])
+        return Realisation(h=h.to(device), noise=noise.to(device))
+
+    def draw_batch(
+        self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
+    ) -> Realisation:
+        """Realisations of a whole batch from one seed, drawn on ``device``: fast, for training."""
+        place = str(device)
+        _seed_sionna(seed, place)
+        noise = _sionna_awgn(place)(torch.zeros(batch, length, dtype=torch.complex64), 1.0)
+        return Realisation(h=self._gains(batch, length, place), noise=noise)
+
+    @abstractmethod
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        """h, complex64 [batch, length], from Sionna's generator as it stands."""
+
+
+class Awgn(FlatChannel):
+    """Additive white Gaussian noise: h = 1."""
+
+    type: Literal["awgn"] = "awgn"
+
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        return torch.ones(batch, length, dtype=torch.complex64, device=device)
+
+
+class Rayleigh(FlatChannel):
+    """Rayleigh fading: complex Gaussian gains, independent every ``coherence`` symbols.
+
+    coherence: ``symbol`` (fast fading), a number of symbols, or ``frame`` (one gain an image).
+    """
+
+    type: Literal["rayleigh"] = "rayleigh"
+    coherence: Coherence = "symbol"
+
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        return _scattered(batch, length, self.coherence, device)
+
+
+class Rician(FlatChannel):
+    """Rician fading: a line of sight of phase zero and a Rayleigh part.
+
+    k_db: K-factor in dB, the power of the line of sight over that of the Rayleigh part.
+    """
+
+    type: Literal["rician"] = "rician"
+    k_db: float = Field(ge=-100, le=100)
+    coherence: Coherence = "symbol"
+
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        k = db_to_linear(self.k_db)
+        scattered = _scattered(batch, length, self.coherence, device)
+        return float((k / (k + 1)) ** 0.5) + float((1 / (k + 1)) ** 0.5) * scattered
+
+
+Channel = Annotated[Awgn | Rayleigh | Rician, Field(discriminator="type")]
+
+
+def _scattered(batch: int, length: int, coherence: Coherence, device: str) -> Tensor:
+    block = {"symbol": 1, "frame": length}.get(coherence, coherence)
+    assert isinstance(block, int)
+    blocks = -(-length // block)
+    gains = _sionna_rayleigh(device)(batch * blocks).reshape(batch, blocks)
+    return gains.repeat_interleave(block, dim=1)[:, :length]
+
+
+def _seed_sionna(seed: int, device: str) -> None:
+    # Not config.seed: that reseeds torch's global generator too.
+    from sionna.phy import config
+
+    config.torch_rng(device).manual_seed(seed)
+
+
+@lru_cache
+def _sionna_awgn(device: str) -> Any:
+    from sionna.phy.channel import AWGN
+
+    return AWGN(precision="single", device=device)
+
+
+@lru_cache
+def _sionna_rayleigh(device: str) -> Any:
+    from sionna.phy.channel import GenerateFlatFadingChannel
+
+    return GenerateFlatFadingChannel(1, 1, precision="single", device=device)
