@@ -1,0 +1,1 @@
+"""MambaJSCC: joint source-channel coding with generalised state space models."""

@@ -1,0 +1,154 @@
+"""The VSSM-CA block of MambaJSCC, channels-last.
+
+    x --LayerNorm--> SS2D --(+)--LayerNorm--> channel MLP --(+)-->
+    |_______________________| |______________________________|
+
+    SS2D:  linear --> a: depthwise 3x3, SiLU --> selective scans along several orders, added
+                  |                              --> LayerNorm --(x)--> linear
+                  '-> z: SiLU ------------------------------------'
+
+Source: Wu et al., "MambaJSCC: Adaptive Deep Joint Source-Channel Coding with Generalized State
+Space Model", arXiv 2409.16592, figure 3 and section IV; the initial values are those of Mamba (Gu
+and Dao, arXiv 2312.00752).
+"""
+
+from dataclasses import dataclass
+from math import log
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
+
+from linksim.selective_scan import selective_scan
+
+STATES = 16
+"""N, the states of each channel's recurrence."""
+
+ScanDirections = Literal[2, 4]
+
+_DELTA_MIN, _DELTA_MAX = 0.001, 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig:
+    """What all blocks of a codec have in common.
+
+    csi_rest: start every scan from the SNR (CSI-ReST); False leaves the SNR unused.
+    csi_interval: set the first state to the SNR before every csi_interval-th token; None does so
+        before the first token only.
+    scan_directions: 2 scans the raster order and its reversal; 4 the column order and its reversal
+        as well (VMamba's cross scan).
+    mlp: False leaves the channel MLP out.
+    """
+
+    csi_rest: bool = True
+    csi_interval: int | None = None
+    scan_directions: ScanDirections = 2
+    mlp: bool = True
+
+
+class VSSMBlock(nn.Module):
+    """One VSSM-CA block: x [B, H, W, dim] and snr_db [B], or None, -> [B, H, W, dim].
+
+    drop_path: probability with which training skips a branch of one image.
+    """
+
+    def __init__(self, *, dim: int, config: BlockConfig, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.ss2d = SS2D(dim=dim, config=config)
+        self.mlp = ChannelMLP(dim=dim) if config.mlp else None
+        self.drop_path = StochasticDepth(drop_path, "row") if drop_path > 0 else nn.Identity()
+
+    def forward(self, x: Tensor, snr_db: Tensor | None) -> Tensor:
+        x = x + self.drop_path(self.ss2d(self.norm(x), snr_db))
+        return x if self.mlp is None else x + self.drop_path(self.mlp(x))
+
+
+class ChannelMLP(nn.Sequential):
+    """LayerNorm, dim -> dim, GELU, dim -> dim: the channel attention of the block's name."""
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
+
+
+class SS2D(nn.Module):
+    """Gated two-dimensional scan: x [B, H, W, dim], snr_db [B] or None -> [B, H, W, dim]."""
+
+    def __init__(self, *, dim: int, config: BlockConfig) -> None:
+        super().__init__()
+        inner = 2 * dim
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.rows = BidirectionalScan(channels=inner, config=config)
+        both = config.scan_directions == 4
+        self.columns = BidirectionalScan(channels=inner, config=config) if both else None
+        self.norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, x: Tensor, snr_db: Tensor | None) -> Tensor:
+        # Two products with the halves of one weight: each result is contiguous, nothing is copied.
+        to_a, to_z = self.in_proj.weight.chunk(2)
+        a = self.conv(F.linear(x, to_a).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        a = F.silu(a, inplace=True)
+        y = self.rows(a.flatten(1, 2), snr_db).view_as(a)
+        if self.columns is not None:
+            across = self.columns(a.transpose(1, 2).flatten(1, 2), snr_db)
+            y = y + across.view_as(a.transpose(1, 2)).transpose(1, 2)
+        return self.out_proj(self.norm(y) * F.silu(F.linear(x, to_z)))  # type: ignore[no-any-return]
+
+
+class BidirectionalScan(nn.Module):
+    """Two GSSMs over one sequence, along it and against it, added; they share no parameters.
+
+    a [B, L, channels], snr_db [B] or None -> [B, L, channels]. Each GSSM draws Δ, B and C from
+    the tokens and runs h_k = exp(Δ_k A) h_{k-1} + Δ_k B_k a_k, y_k = C_k h_k + D a_k.
+
+    Parameters are stacked over the two directions: A_log [2, channels, N], D and dt_bias
+    [2, channels], dt_weight [2, channels, rank], x_proj of 2 * (rank + 2N) outputs. The rank of Δ
+    is a 16th of the block's width, which is half the channels.
+    """
+
+    def __init__(self, *, channels: int, config: BlockConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.rank = -(-channels // (2 * 16))
+        self.x_proj = nn.Linear(channels, 2 * (self.rank + 2 * STATES), bias=False)
+        self.dt_weight = nn.Parameter(torch.empty(2, channels, self.rank))
+        self.dt_bias = nn.Parameter(torch.empty(2, channels))
+        self.A_log = nn.Parameter(torch.empty(2, channels, STATES))
+        self.D = nn.Parameter(torch.ones(2, channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A = -1..-N, D = 1, softplus(dt_bias) log-uniform in [0.001, 0.1], dt_weight ± R^-1/2."""
+        nn.init.uniform_(self.dt_weight, -(self.rank**-0.5), self.rank**-0.5)
+        nn.init.ones_(self.D)
+        with torch.no_grad():
+            self.A_log.copy_(torch.arange(1, STATES + 1).log().expand_as(self.A_log))
+            delta = torch.exp(
+                torch.empty_like(self.dt_bias).uniform_(log(_DELTA_MIN), log(_DELTA_MAX))
+            )
+            self.dt_bias.copy_(delta.expm1().log())  # the inverse of softplus
+
+    def forward(self, a: Tensor, snr_db: Tensor | None) -> Tensor:
+        forward, backward = self.x_proj(a).chunk(2, dim=-1)
+        return self._scan(a, forward, snr_db, 0) + self._scan(a, backward, snr_db, 1)
+
+    def _scan(self, a: Tensor, projected: Tensor, snr_db: Tensor | None, direction: int) -> Tensor:
+        delta_rank, B, C = torch.split(projected, (self.rank, STATES, STATES), dim=-1)
+        return selective_scan(
+            a,
+            F.linear(delta_rank, self.dt_weight[direction]),
+            -self.A_log[direction].float().exp(),
+            B,
+            C,
+            self.D[direction],
+            self.dt_bias[direction],
+            delta_softplus=True,
+            csi=snr_db if self.config.csi_rest else None,
+            csi_interval=self.config.csi_interval,
+            reverse=direction == 1,
+        )
