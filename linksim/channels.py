@@ -116,10 +116,9 @@ Channel = Annotated[Awgn | Rayleigh | Rician, Field(discriminator="type")]
 
 
 def _scattered(batch: int, length: int, coherence: Coherence, device: str) -> Tensor:
-    block = {"symbol": 1, "frame": length}.get(coherence, coherence)
-    assert isinstance(block, int)
+    block = {"symbol": 1, "frame": length}[coherence] if isinstance(coherence, str) else coherence
     blocks = -(-length // block)
-    gains = _sionna_rayleigh(device)(batch * blocks).reshape(batch, blocks)
+    gains: Tensor = _sionna_rayleigh(device)(batch * blocks).reshape(batch, blocks)
     return gains.repeat_interleave(block, dim=1)[:, :length]
 
 

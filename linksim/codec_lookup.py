@@ -12,6 +12,9 @@ from typing import Any
 
 from linksim.codec import Codec
 from linksim.errors import InputError
+from linksim.neural_codec import NeuralCodec, read_weights_metadata
+from linksim.settings import CodecSettings
+from linksim.zoo import weights_path
 
 GROUP = "linksim.codecs"
 
@@ -77,6 +80,32 @@ def build_codec(
         return cls(**merged)
     except TypeError as error:
         raise InputError(f"codec {name!r}: {error}") from None
+
+
+def codec_from_settings(settings: CodecSettings) -> Codec:
+    """The codec that a scenario or recipe describes, with its weights, in evaluation mode.
+
+    A weights file remembers the options that it was trained with; preset and options of the
+    settings go over them. Raises InputError for what does not fit.
+    """
+    cls = find_codec(settings.codec)
+    if settings.weights is None:
+        codec = build_codec(settings.codec, preset=settings.preset, options=settings.options)
+    else:
+        if not issubclass(cls, NeuralCodec):
+            raise InputError(f"codec {settings.codec!r} has no weights; leave out 'weights'")
+        path = weights_path(settings.weights)
+        trained, _ = read_weights_metadata(path)
+        given = codec_options(cls, settings.preset, settings.options)
+        codec = build_codec(settings.codec, options={**trained, **given})
+        assert isinstance(codec, NeuralCodec)
+        codec.load(path)
+    if isinstance(codec, NeuralCodec):
+        codec.precision = settings.precision
+        codec.eval()
+    elif settings.precision != "fp32":
+        raise InputError(f"codec {settings.codec!r} is not neural; leave out 'precision'")
+    return codec
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -1,0 +1,76 @@
+"""Rows on disk: one Parquet file a point, written whole or not at all, named by what made it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from linksim.errors import InputError
+
+
+def content_key(what: Mapping[str, Any]) -> str:
+    """A name for everything that determines a point: 20 hex digits of its SHA-256."""
+    text = json.dumps(what, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Store:
+    """The finished points below a result folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._points = folder / "points"
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def write(self, key: str, rows: pd.DataFrame) -> None:
+        """Keep the rows of a finished point."""
+        write_atomically(self._path(key), lambda path: rows.to_parquet(path, index=False))
+
+    def read(self, keys: Iterable[str]) -> pd.DataFrame:
+        """The rows of these points, in this order; raises InputError for a broken file."""
+        frames = []
+        for key in keys:
+            try:
+                frames.append(pd.read_parquet(self._path(key)))
+            except (OSError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise InputError(
+                    f"{self._path(key)}: not a readable point ({reason}); delete it and run again"
+                ) from None
+        return pd.concat(frames, ignore_index=True)
+
+    def _path(self, key: str) -> Path:
+        return self._points / f"{key}.parquet"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary path)`` and rename the outcome to ``path``.
+
+    A reader sees the old file or the new one. Raises InputError where the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; what was finished before is kept"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,27 @@
+"""Weights that come with linksim: ``zoo:NAME`` in a scenario, a safetensors file and a card here."""
+
+from pathlib import Path
+
+from linksim.errors import InputError
+
+_ZOO = Path(__file__).parent
+
+
+def weights_path(reference: str) -> Path:
+    """The file that ``zoo:NAME`` or a path stands for; raises InputError if it is not there."""
+    if not reference.startswith("zoo:"):
+        path = Path(reference)
+        if not path.is_file():
+            raise InputError(f"weights {reference}: no such file")
+        return path
+    path = _ZOO / f"{reference.removeprefix('zoo:')}.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"no weights {reference!r}; allowed are {', '.join(zoo_names()) or 'none'}"
+        )
+    return path
+
+
+def zoo_names() -> list[str]:
+    """References to all shipped weights, sorted."""
+    return sorted(f"zoo:{path.stem}" for path in _ZOO.glob("*.safetensors"))
