@@ -1,0 +1,6 @@
+"""The selective scan of state-space models with CSI-ReST: one function, three backends."""
+
+from linksim.selective_scan.api import selective_scan, selective_scan_bidirectional
+from linksim.selective_scan.checks import ScanParameters
+
+__all__ = ["ScanParameters", "selective_scan", "selective_scan_bidirectional"]

@@ -1,0 +1,83 @@
+"""The public scan functions: checks, choice of the backend, dispatch."""
+
+from torch import Tensor
+
+from linksim.errors import InputError
+from linksim.selective_scan import reference
+from linksim.selective_scan.checks import ScanParameters, check_shapes
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    *,
+    csi: Tensor | None = None,
+    csi_interval: int | None = None,
+    reverse: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Selective state-space scan with CSI-ReST.
+
+    For every channel, along the tokens k in walking order::
+
+        d_k = delta_k + delta_bias, through softplus if ``delta_softplus``
+        h_k = exp(d_k A) * h_{k-1} + d_k u_k B_k          N states
+        y_k = C_k . h_k + D u_k
+
+    The states start at zero. With ``csi`` (the SNR s in dB) the first state is set to s before
+    the first token and again before every ``csi_interval``-th one (k = 0, I, 2I, ...), the others
+    flow on (CSI-ReST, Wu et al., arXiv 2409.16592, Sec. IV).
+
+    u, delta: [batch, L, channels]. A: [channels, N]. B, C: [batch, L, N].
+    D, delta_bias: [channels] or None. csi: [batch] in dB or None.
+    csi_interval: I in tokens; None sets the initial state only.
+    reverse: walk from the last token to the first; ``csi_interval`` counts along the walk.
+    backend: ``reference``, ``native`` (CPU) or ``cuda``; None takes the fastest that fits.
+
+    Returns [batch, L, channels] in u's dtype. Gradients reach every tensor but ``csi``, which is
+    a told value and not a parameter; none flows through an overwritten state.
+    Raises InputError for shapes that do not fit and backends that cannot run.
+    """
+    scan = ScanParameters(delta, A, B, C, D, delta_bias)
+    check_shapes(u, scan, csi, csi_interval)
+    if backend not in (None, "reference"):
+        raise InputError(f"selective_scan: backend is {backend!r}; allowed are 'reference', None")
+    return reference.selective_scan(
+        u, *scan, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=reverse
+    )
+
+
+def selective_scan_bidirectional(
+    u: Tensor,
+    forward: ScanParameters,
+    backward: ScanParameters,
+    delta_softplus: bool = False,
+    *,
+    csi: Tensor | None = None,
+    csi_interval: int | None = None,
+    backend: str | None = None,
+) -> Tensor:
+    """Sum of a scan over u along the tokens and of another one against them.
+
+    The pair of GSSMs of an SS2D block (the identity and the reversal) in one call: equal to
+    ``selective_scan(u, *forward, ...) + selective_scan(u, *backward, ..., reverse=True)``, each
+    with parameters, D skip and CSI-ReST of its own walk. Nothing is flipped or copied.
+    """
+    ahead = selective_scan(
+        u, *forward, delta_softplus, csi=csi, csi_interval=csi_interval, backend=backend
+    )
+    return ahead + selective_scan(
+        u,
+        *backward,
+        delta_softplus,
+        csi=csi,
+        csi_interval=csi_interval,
+        reverse=True,
+        backend=backend,
+    )
