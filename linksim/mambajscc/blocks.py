@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from linksim.selective_scan import selective_scan
+from linksim.selective_scan import ScanParameters, selective_scan_bidirectional
 
 STATES = 16
 """N, the states of each channel's recurrence."""
@@ -134,21 +134,23 @@ class BidirectionalScan(nn.Module):
             self.dt_bias.copy_(delta.expm1().log())  # the inverse of softplus
 
     def forward(self, a: Tensor, snr_db: Tensor | None) -> Tensor:
-        forward, backward = self.x_proj(a).chunk(2, dim=-1)
-        return self._scan(a, forward, snr_db, 0) + self._scan(a, backward, snr_db, 1)
-
-    def _scan(self, a: Tensor, projected: Tensor, snr_db: Tensor | None, direction: int) -> Tensor:
-        delta_rank, B, C = torch.split(projected, (self.rank, STATES, STATES), dim=-1)
-        return selective_scan(
+        ahead, back = self.x_proj(a).chunk(2, dim=-1)
+        return selective_scan_bidirectional(
             a,
-            F.linear(delta_rank, self.dt_weight[direction]),
-            -self.A_log[direction].float().exp(),
-            B,
-            C,
-            self.D[direction],
-            self.dt_bias[direction],
+            self._parameters_of(0, ahead),
+            self._parameters_of(1, back),
             delta_softplus=True,
             csi=snr_db if self.config.csi_rest else None,
             csi_interval=self.config.csi_interval,
-            reverse=direction == 1,
+        )
+
+    def _parameters_of(self, direction: int, projected: Tensor) -> ScanParameters:
+        delta_rank, B, C = torch.split(projected, [self.rank, STATES, STATES], dim=-1)
+        return ScanParameters(
+            delta=F.linear(delta_rank, self.dt_weight[direction]),
+            A=-self.A_log[direction].exp(),
+            B=B,
+            C=C,
+            D=self.D[direction],
+            delta_bias=self.dt_bias[direction],
         )

@@ -54,8 +54,8 @@ class MambaJSCC(NeuralCodec):
         },
         "tiny": {"dims": (16, 24, 32, 48), "depths": (1, 1, 1, 1), "latent_channels": 32},
     }
-    stride: ClassVar[int] = 16
-    downsampling: ClassVar[int] = 16
+    stride = 16
+    downsampling = 16
 
     def __init__(
         self,
