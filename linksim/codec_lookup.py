@@ -85,27 +85,28 @@ def build_codec(
 def codec_from_settings(settings: CodecSettings) -> Codec:
     """The codec that a scenario or recipe describes, with its weights, in evaluation mode.
 
-    A weights file remembers the options that it was trained with; preset and options of the
-    settings go over them. Raises InputError for what does not fit.
+    Raises InputError for what does not fit.
     """
-    cls = find_codec(settings.codec)
-    if settings.weights is None:
-        codec = build_codec(settings.codec, preset=settings.preset, options=settings.options)
-    else:
-        if not issubclass(cls, NeuralCodec):
-            raise InputError(f"codec {settings.codec!r} has no weights; leave out 'weights'")
-        path = weights_path(settings.weights)
-        trained, _ = read_weights_metadata(path)
-        given = codec_options(cls, settings.preset, settings.options)
-        codec = build_codec(settings.codec, options={**trained, **given})
-        assert isinstance(codec, NeuralCodec)
-        codec.load(path)
+    codec = build_codec(settings.codec, options=resolved_options(settings))
     if isinstance(codec, NeuralCodec):
+        if settings.weights is not None:
+            codec.load(weights_path(settings.weights))
         codec.precision = settings.precision
-        codec.eval()
-    elif settings.precision != "fp32":
-        raise InputError(f"codec {settings.codec!r} is not neural; leave out 'precision'")
+        return codec.eval()
+    for key in ("weights", "precision"):
+        if key in settings.model_fields_set:
+            raise InputError(f"codec {settings.codec!r} is not neural; leave out {key!r}")
     return codec
+
+
+def resolved_options(settings: CodecSettings) -> dict[str, Any]:
+    """Constructor options: those that the weights were trained with, under the preset's, under
+    the user's own."""
+    given = codec_options(find_codec(settings.codec), settings.preset, settings.options)
+    if settings.weights is None:
+        return given
+    trained, _ = read_weights_metadata(weights_path(settings.weights))
+    return {**trained, **given}
 
 
 def _import_file(path: Path) -> ModuleType:

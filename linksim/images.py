@@ -59,6 +59,15 @@ class ImageSet(Sequence[ImageItem]):
         """Names of all images, in order, without reading any."""
         return tuple(source.name for source in self._sources)
 
+    def subset(self, indices: Sequence[int]) -> "ImageSet":
+        """The images at these places, in this order."""
+        return ImageSet(
+            [self._sources[i] for i in indices],
+            crop=self._crop,
+            resize=self._resize,
+            class_names=self.class_names,
+        )
+
     def __len__(self) -> int:
         return len(self._sources)
 
@@ -68,12 +77,7 @@ class ImageSet(Sequence[ImageItem]):
     def __getitem__(self, index: slice) -> "ImageSet": ...
     def __getitem__(self, index: int | slice) -> "ImageItem | ImageSet":
         if isinstance(index, slice):
-            return ImageSet(
-                self._sources[index],
-                crop=self._crop,
-                resize=self._resize,
-                class_names=self.class_names,
-            )
+            return self.subset(range(len(self))[index])
         source = self._sources[index]
         image = source.read()
         if self._resize is not None:

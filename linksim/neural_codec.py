@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,8 +37,8 @@ class NeuralCodec(Codec, nn.Module):
         the budget, and the receiver puts zeros for the others.
     """
 
-    stride: ClassVar[int]
-    downsampling: ClassVar[int]
+    stride: int
+    downsampling: int
 
     def __init__(self, *, latent_channels: int, rate: Rate = "fixed") -> None:
         super().__init__()
@@ -57,6 +57,23 @@ class NeuralCodec(Codec, nn.Module):
     @abstractmethod
     def synthesis(self, latent: Tensor, snr_db: Tensor | None) -> Tensor | Decoded:
         """Padded images [B, 3, H, W] from a noisy latent [B, C, h, w]; need not be clamped."""
+
+    def training_loss(
+        self,
+        *,
+        decoded: Decoded,
+        images: Tensor,
+        frame: Frame,
+        received: Received,
+        snr_db: Tensor,
+        labels: Tensor,
+    ) -> Tensor | None:
+        """The codec's own loss (a scalar), for one trained on more than its images.
+
+        None, as here, leaves it to the recipe's image loss. snr_db [B] is the true SNR, labels [B]
+        the class indices or -1; neither was told to the decoder.
+        """
+        return None
 
     def encode(self, images: Tensor, tx: TxInfo) -> Frame:
         """Pad, analyse, keep the channels that fit the budget, pair reals into symbols."""

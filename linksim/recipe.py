@@ -67,7 +67,7 @@ class Recipe(Settings):
 
     snr_db: a list to draw from, or {low, high}; drawn for each image.
     cbr: the symbol budget; one value, or {low, high} for a codec of nested rate.
-    codec.weights: weights to start from. ema: decay of the averaged weights, which are what is kept.
+    codec.weights: weights to start from. ema: decay of the averaged weights, which are kept.
     lr: peak learning rate of AdamW, after ``warmup`` steps, then a cosine to ``lr_final``.
     """
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
 
 from linksim.errors import InputError
 
@@ -50,6 +53,17 @@ class Store:
                     f"{self._path(key)}: not a readable point ({reason}); delete it and run again"
                 ) from None
         return pd.concat(frames, ignore_index=True)
+
+    def write_picture(self, key: str, image_name: str, image: Tensor) -> None:
+        """Keep a reconstruction [3, H, W] in [0, 1] as PNG, rounded to 8 bits."""
+        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        picture = Image.fromarray(pixels)
+        path = self.picture_path(key, image_name)
+        write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+    def picture_path(self, key: str, image_name: str) -> Path:
+        """Where a point's reconstruction of an image lies."""
+        return self._points / key / f"{image_name.replace('/', '_')}.png"
 
     def _path(self, key: str) -> Path:
         return self._points / f"{key}.parquet"

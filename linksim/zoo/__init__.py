@@ -1,4 +1,4 @@
-"""Weights that come with linksim: ``zoo:NAME`` in a scenario, a safetensors file and a card here."""
+"""Weights that come with linksim: ``zoo:NAME`` is a safetensors file here, with its card."""
 
 from pathlib import Path
 

@@ -1,0 +1,85 @@
+"""What a finished sweep leaves: rows.parquet, summary.csv, manifest.json and pictures."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from linksim.provenance import machine, versions
+from linksim.stats import summarise
+from linksim.store import Store, write_atomically
+from linksim.sweep import Plan, codec_identity
+
+
+def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
+    """Derive the tables from the finished points; returns the summary.
+
+    rows.parquet: one line an image, trial and point. summary.csv: one a point. manifest.json: the
+    scenario as it was understood, versions, weights' hashes and the machine.
+    """
+    rows = store.read(point.key for point in plan.points)
+    labels = [name for point in plan.points for name in [point.codec.name] * _count(plan)]
+    rows.insert(0, "codec", labels)
+    summary = summarise(rows)
+    write_atomically(folder / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
+    write_atomically(folder / "summary.csv", lambda path: summary.to_csv(path, index=False))
+    text = json.dumps(_manifest(plan), indent=2) + "\n"
+    write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
+    if plan.scenario.pictures is not None:
+        _collect_pictures(plan, store, folder / "pictures", rows)
+    return summary
+
+
+def _count(plan: Plan) -> int:
+    return len(plan.items) * plan.scenario.trials
+
+
+def _manifest(plan: Plan) -> dict[str, Any]:
+    return {
+        "scenario": plan.scenario.model_dump(mode="json", by_alias=True),
+        "channel": plan.link.name,
+        "images": [item.name for item in plan.items],
+        "codecs": {codec.name: codec_identity(codec) for codec in plan.scenario.codecs},
+        "points": [
+            {"codec": p.codec.name, "cbr": p.cbr, "snr_db": p.snr_db, "key": p.key}
+            for p in plan.points
+        ],
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def _collect_pictures(plan: Plan, store: Store, folder: Path, rows: pd.DataFrame) -> None:
+    """Copy the kept reconstructions to pictures/, with an index that says what each is."""
+    index: list[dict[str, Any]] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = [point for point in plan.points if point.pictures]
+    wanted = {name for point in kept for name in point.pictures}
+    for item in plan.items:
+        if item.name in wanted:
+            file = f"original_{_slug(item.name)}.png"
+            store.write_picture("original", item.name, item.image.float() / 255)
+            shutil.copyfile(store.picture_path("original", item.name), folder / file)
+            index.append({"codec": "original", "image": item.name, "file": file})
+    first = rows[rows["trial"] == 0]
+    for point in kept:
+        for name in point.pictures:
+            file = f"{_slug(point.codec.name)}_{_slug(name)}.png"
+            shutil.copyfile(store.picture_path(point.key, name), folder / file)
+            what = {
+                "codec": point.codec.name,
+                "image": name,
+                "snr_db": point.snr_db,
+                "cbr": point.cbr,
+            }
+            row = first[(first[list(what)] == pd.Series(what)).all(axis=1)]
+            psnr = float(row["psnr"].iloc[0]) if "psnr" in row else None
+            index.append({**what, "psnr": psnr, "file": file})
+    table = pd.DataFrame(index)
+    write_atomically(folder / "index.csv", lambda path: table.to_csv(path, index=False))
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "-" for c in name).strip("-").lower()

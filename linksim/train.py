@@ -1,0 +1,278 @@
+"""Training by a recipe: crops through codec and link, to weights with a card.
+
+The data, the SNRs and the channel of step k depend on the recipe's seed and on k alone, so that a
+training that was cut off goes on as if it had not been.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+    Timer,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from linksim.codec_lookup import codec_from_settings, resolved_options
+from linksim.errors import InputError
+from linksim.images import ImageSet, TrainingCrops, centre_crop, open_images
+from linksim.link import Link
+from linksim.metrics import LOSSES, psnr
+from linksim.neural_codec import NeuralCodec
+from linksim.provenance import machine, versions
+from linksim.recipe import CbrRange, Recipe, SnrRange
+from linksim.seeding import derive_seed
+from linksim.store import write_atomically
+from linksim.transmission import Transmission, encode, transmit, uniform_snr
+from linksim.units import symbol_budget
+
+VALIDATION_SEED = 1
+
+
+class Batches(IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless batches of crops (images [B, 3, h, w], labels [B]) from a given step on."""
+
+    def __init__(
+        self, crops: TrainingCrops, *, batch_size: int, seed: int, first_step: int
+    ) -> None:
+        self._crops = crops
+        self._batch_size = batch_size
+        self._seed = seed
+        self._first_step = first_step
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        step = self._first_step
+        while True:
+            first = step * self._batch_size
+            samples = [self._sample(i) for i in range(first, first + self._batch_size)]
+            images, labels = zip(*samples, strict=True)
+            yield torch.stack(images), torch.tensor(labels)
+            step += 1
+
+    def _sample(self, index: int) -> tuple[Tensor, int]:
+        """Crop number ``index`` of the whole training: each epoch is a permutation of the data."""
+        epoch, place = divmod(index, len(self._crops))
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
+        order = torch.randperm(len(self._crops), generator=generator)
+        self._crops.set_epoch(epoch)
+        return self._crops[int(order[place])]
+
+
+class Training(L.LightningModule):
+    """A neural codec over a link, under a recipe."""
+
+    def __init__(self, recipe: Recipe, codec: NeuralCodec, training: ImageSet, held_out: ImageSet):
+        super().__init__()
+        self.codec = codec
+        self._recipe = recipe
+        self._link = Link(recipe.channel, recipe.equalizer)
+        self._training = training
+        self._held_out = held_out
+        self._loss = LOSSES[recipe.loss]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        images, labels = batch
+        seed = derive_seed(self._recipe.seed, "step", self.global_step, self.global_rank)
+        draw = torch.Generator().manual_seed(seed)
+        snr_db = _draw_snr(self._recipe, len(images), draw).to(self.device)
+        cbr = _draw_cbr(self._recipe, draw)
+        sent = self._transmit(images, snr_db, cbr, seed)
+        own_loss = self.codec.training_loss(
+            decoded=sent.decoded,
+            images=images,
+            frame=sent.frame,
+            received=sent.received,
+            snr_db=snr_db,
+            labels=labels,
+        )
+        loss = self._loss(sent.decoded.images, images).mean() if own_loss is None else own_loss
+        if not bool(torch.isfinite(loss)):
+            raise InputError(
+                f"the loss is {float(loss)} at step {self.global_step}; lower lr or clip_norm"
+            )
+        self.log("loss", loss, prog_bar=True)
+        self.log("lr", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        images, _ = batch
+        values = []
+        for snr in self._recipe.validation.snr_db:
+            snr_db = uniform_snr(snr, len(images), self.device)
+            seed = derive_seed(VALIDATION_SEED, batch_index)
+            sent = self._transmit(images, snr_db, _validation_cbr(self._recipe), seed)
+            values.append(psnr(sent.decoded.images, images).mean())
+            self.log(f"psnr_{snr:g}dB", values[-1], batch_size=len(images))
+        mean = torch.stack(values).mean()
+        self.log("val_psnr", mean, prog_bar=True, batch_size=len(images))
+
+    def _transmit(self, images: Tensor, snr_db: Tensor, cbr: float, seed: int) -> Transmission:
+        height, width = images.shape[-2:]
+        max_symbols = symbol_budget(cbr, height, width)
+        frame = encode(self.codec, images, snr_db=snr_db, max_symbols=max_symbols)
+        realisation = self._link.channel.draw_batch(seed, len(images), max_symbols, self.device)
+        return transmit(
+            self.codec,
+            frame,
+            self._link,
+            snr_db=snr_db,
+            realisation=realisation,
+            rx_snr_db=snr_db,
+            image_size=(height, width),
+        )
+
+    def configure_optimizers(self) -> Any:
+        recipe = self._recipe
+        optimizer = torch.optim.AdamW(
+            self.codec.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+        floor = recipe.lr_final / recipe.lr
+
+        def factor(step: int) -> float:
+            if step < recipe.warmup:
+                return (step + 1) / recipe.warmup
+            done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+            return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        recipe = self._recipe
+        crops = TrainingCrops(
+            [self._training],
+            crop=recipe.images.crop,
+            downscale=recipe.images.downscale,
+            flip=recipe.images.flip,
+            seed=derive_seed(recipe.seed, "crops", self.global_rank),
+        )
+        batches = Batches(
+            crops,
+            batch_size=recipe.batch_size,
+            seed=derive_seed(recipe.seed, "batches", self.global_rank),
+            first_step=self.global_step,
+        )
+        return DataLoader(batches, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        side = self._recipe.images.crop
+        crops = [
+            (centre_crop(item.image, side, name=item.name).float() / 255, item.label or 0)
+            for item in self._held_out
+        ]
+        return DataLoader(crops, batch_size=self._recipe.batch_size)  # type: ignore[arg-type]
+
+
+def train(recipe: Recipe, folder: Path) -> Path:
+    """Train by a recipe, going on where a run in ``folder`` stopped; returns the weights' path.
+
+    The folder gets ``checkpoints/``, ``metrics.csv`` (the learning curve), TensorBoard's events and
+    at the end ``<name>.safetensors`` with ``<name>.json``, its card. Raises InputError.
+    """
+    codec = codec_from_settings(recipe.codec)
+    if not isinstance(codec, NeuralCodec):
+        raise InputError(f"codec {recipe.codec.codec!r} is not neural; there is nothing to train")
+    codec.train()
+    training, held_out = split_images(recipe)
+    L.seed_everything(derive_seed(recipe.seed, "init") % 2**32, verbose=False)
+    module = Training(recipe, codec, training, held_out)
+    timer = Timer()
+    checkpoints = ModelCheckpoint(
+        folder / "checkpoints", every_n_train_steps=recipe.checkpoint_every, save_last=True
+    )
+    averaging = [] if recipe.ema is None else [EMAWeightAveraging(decay=recipe.ema)]
+    trainer = L.Trainer(
+        max_steps=recipe.steps,
+        val_check_interval=min(recipe.validation.every, recipe.steps),
+        check_val_every_n_epoch=None,
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        gradient_clip_val=recipe.clip_norm,
+        devices=recipe.devices,
+        strategy=recipe.strategy,
+        callbacks=[timer, checkpoints, RichProgressBar(refresh_rate=10), *averaging],
+        logger=[
+            CSVLogger(folder, name="", version="csv", flush_logs_every_n_steps=50),
+            TensorBoardLogger(folder, name="", version="tensorboard"),
+        ],
+        log_every_n_steps=50,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    last = folder / "checkpoints" / "last.ckpt"
+    trainer.fit(module, ckpt_path=last if last.is_file() else None)
+    trainer.validate(module, verbose=False)
+    path = folder / f"{recipe.name}.safetensors"
+    if trainer.is_global_zero:
+        options = resolved_options(recipe.codec)
+        card = _card(recipe, trainer, timer.time_elapsed("train"), training, held_out)
+        write_atomically(path, lambda place: codec.save(place, options=options, card=card))
+        text = json.dumps(card, indent=2) + "\n"
+        write_atomically(path.with_suffix(".json"), lambda place: place.write_text(text))
+    return path
+
+
+def split_images(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
+    """(training, held-out) photographs: every so-many-th of the sorted folder is held out."""
+    images = open_images("folder", root=recipe.images.root)
+    holdout = recipe.images.holdout
+    if len(images) <= holdout:
+        raise InputError(
+            f"images.holdout is {holdout}, but {recipe.images.root} holds {len(images)} images; "
+            "some must be left to train on"
+        )
+    held = {i * len(images) // holdout for i in range(holdout)}
+    rest = [i for i in range(len(images)) if i not in held]
+    return images.subset(rest), images.subset(sorted(held))
+
+
+def _draw_snr(recipe: Recipe, batch: int, draw: torch.Generator) -> Tensor:
+    if isinstance(recipe.snr_db, SnrRange):
+        low, high = recipe.snr_db.low, recipe.snr_db.high
+        return low + (high - low) * torch.rand(batch, generator=draw)
+    choices = torch.tensor(recipe.snr_db)
+    return choices[torch.randint(len(choices), (batch,), generator=draw)]
+
+
+def _draw_cbr(recipe: Recipe, draw: torch.Generator) -> float:
+    if not isinstance(recipe.cbr, CbrRange):
+        return recipe.cbr
+    low, high = recipe.cbr.low, recipe.cbr.high
+    return low * float((high / low) ** torch.rand((), generator=draw))
+
+
+def _validation_cbr(recipe: Recipe) -> float:
+    """The bandwidth to validate at: the recipe's own word, or the largest trained."""
+    if recipe.validation.cbr is not None:
+        return recipe.validation.cbr
+    return recipe.cbr.high if isinstance(recipe.cbr, CbrRange) else recipe.cbr
+
+
+def _card(
+    recipe: Recipe,
+    trainer: L.Trainer,
+    seconds: float,
+    training: ImageSet,
+    held_out: ImageSet,
+) -> dict[str, Any]:
+    """What a user must know of weights: where they come from and what they reached."""
+    return {
+        "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "steps": trainer.global_step,
+        "images_seen": trainer.global_step * recipe.batch_size * trainer.world_size,
+        "training_seconds": round(seconds),
+        "training_images": len(training),
+        "held_out_images": list(held_out.names),
+        "validation": {k: round(float(v), 4) for k, v in trainer.callback_metrics.items()},
+        "versions": versions(),
+        "machine": machine(),
+    }
