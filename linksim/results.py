@@ -22,7 +22,7 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     rows = store.read(point.key for point in plan.points)
     labels = [name for point in plan.points for name in [point.codec.name] * _count(plan)]
     rows.insert(0, "codec", labels)
-    summary = summarise(rows)
+    summary: pd.DataFrame = summarise(rows)
     write_atomically(folder / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
     write_atomically(folder / "summary.csv", lambda path: summary.to_csv(path, index=False))
     text = json.dumps(_manifest(plan), indent=2) + "\n"

@@ -41,6 +41,11 @@ class Store:
         """Keep the rows of a finished point."""
         write_atomically(self._path(key), lambda path: rows.to_parquet(path, index=False))
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop the rows of these points."""
+        for key in keys:
+            self._path(key).unlink(missing_ok=True)
+
     def read(self, keys: Iterable[str]) -> pd.DataFrame:
         """The rows of these points, in this order; raises InputError for a broken file."""
         frames = []

@@ -15,7 +15,6 @@ import torch
 from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     ModelCheckpoint,
-    RichProgressBar,
     Timer,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -32,6 +31,7 @@ from linksim.provenance import machine, versions
 from linksim.recipe import CbrRange, Recipe, SnrRange
 from linksim.seeding import derive_seed
 from linksim.store import write_atomically
+from linksim.train_progress import TrainingProgress
 from linksim.transmission import Transmission, encode, transmit, uniform_snr
 from linksim.units import symbol_budget
 
@@ -198,7 +198,7 @@ def train(recipe: Recipe, folder: Path) -> Path:
         gradient_clip_val=recipe.clip_norm,
         devices=recipe.devices,
         strategy=recipe.strategy,
-        callbacks=[timer, checkpoints, RichProgressBar(refresh_rate=10), *averaging],
+        callbacks=[timer, checkpoints, TrainingProgress(), *averaging],
         logger=[
             CSVLogger(folder, name="", version="csv", flush_logs_every_n_steps=50),
             TensorBoardLogger(folder, name="", version="tensorboard"),
@@ -206,6 +206,7 @@ def train(recipe: Recipe, folder: Path) -> Path:
         log_every_n_steps=50,
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        enable_progress_bar=False,
         use_distributed_sampler=False,
     )
     last = folder / "checkpoints" / "last.ckpt"

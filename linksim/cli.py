@@ -1,0 +1,104 @@
+"""The command line: ``python -m linksim`` or ``linksim``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from linksim.errors import InputError
+
+app = typer.Typer(
+    name="linksim",
+    help="Wireless image transmission, end to end: neural and classical codecs over one link.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console()
+
+OutOption = Annotated[Path, typer.Option(help="Folder for result folders.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if any.")]
+
+
+@app.command()
+def run(
+    scenario: Annotated[Path, typer.Argument(help="A scenario file (YAML).")],
+    out: OutOption = Path("results"),
+    device: DeviceOption = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through together.")] = 1,
+    overwrite: Annotated[bool, typer.Option(help="Compute finished points again.")] = False,
+) -> None:
+    """Work off a scenario: every codec at every SNR and bandwidth, into tables.
+
+    Finished points are kept: a run that was cut off goes on, a finished one does nothing.
+    """
+    from linksim.cli_run import run_scenario
+
+    run_scenario(
+        scenario,
+        out=out,
+        device=device,
+        limit=limit,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        console=console,
+    )
+
+
+@app.command()
+def plot(
+    results: Annotated[Path, typer.Argument(help="A result folder, or a folder of them.")],
+) -> None:
+    """Draw the figures of result folders from their tables: PDF, SVG and PNG."""
+    from linksim.plot import plot_results
+
+    for path in plot_results(results):
+        console.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A training recipe (YAML).")],
+    out: Annotated[Path, typer.Option(help="Folder for training folders.")] = Path("runs"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, in the recipe's place.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Photographs, in the recipe's place.")] = None,
+) -> None:
+    """Train a codec by a recipe, going on where an earlier run of it stopped.
+
+    Ends in a safetensors file, with a card, that a scenario can name under 'weights'.
+    """
+    from linksim.cli_train import train_recipe
+
+    train_recipe(recipe, out=out, steps=steps, data=data, console=console)
+
+
+@app.command()
+def codecs() -> None:
+    """List the codecs that a scenario can name."""
+    from linksim.cli_info import list_codecs
+
+    list_codecs(console)
+
+
+@app.command()
+def info() -> None:
+    """Show versions, devices, scan backends and shipped weights."""
+    from linksim.cli_info import show_info
+
+    show_info(console)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"linksim: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("linksim: stopped; what was finished is kept", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,44 @@
+"""``linksim codecs`` and ``linksim info``."""
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from linksim.codec_lookup import codec_names, find_codec
+from linksim.neural_codec import read_weights_metadata
+from linksim.provenance import machine, versions
+from linksim.selective_scan import backends
+from linksim.zoo import weights_path, zoo_names
+
+
+def list_codecs(console: Console) -> None:
+    """One line a codec: name, what it is, its paper and presets."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("codec", "what it is", "paper", "presets"):
+        table.add_column(heading)
+    for name in codec_names():
+        cls = find_codec(name)
+        table.add_row(name, cls.summary, cls.paper, ", ".join(cls.presets) or "-")
+    console.print(table)
+    console.print("Your own: codec: ./file.py:Class or package.module:Class (see README.md).")
+
+
+def show_info(console: Console) -> None:
+    """Versions, machine, scan backends and shipped weights."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in {**versions(), **machine()}.items():
+        table.add_row(name, str(value))
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    table.add_row("devices", ", ".join(["cpu", *gpus]))
+    for name, state in backends().items():
+        table.add_row(f"scan backend {name}", state)
+    for name in zoo_names():
+        _, card = read_weights_metadata(weights_path(name))
+        table.add_row(name, _in_words(card))
+    console.print(table)
+
+
+def _in_words(card: dict[str, object]) -> str:
+    validation = card.get("validation")
+    psnr = validation.get("val_psnr") if isinstance(validation, dict) else None
+    return f"{card.get('steps')} steps, validation PSNR {psnr} dB"

@@ -1,0 +1,112 @@
+"""``linksim run``: plan, progress, tables, and what was found."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from linksim.devices import pick_device
+from linksim.results import collect
+from linksim.scenario import Scenario, load_scenario
+from linksim.store import Store
+from linksim.sweep import Plan, Point, plan_sweep, run_points
+
+
+def run_scenario(
+    path: Path,
+    *,
+    out: Path,
+    device: str,
+    limit: int | None,
+    batch_size: int,
+    overwrite: bool,
+    console: Console,
+) -> None:
+    """Work off a scenario file into ``out/<name>``; raises InputError."""
+    scenario = _limited(load_scenario(path), limit)
+    where = pick_device(device)
+    plan = plan_sweep(scenario)
+    folder = out / scenario.name
+    store = Store(folder)
+    if overwrite:
+        store.forget(point.key for point in plan.points)
+    missing = [point for point in plan.points if point.key not in store]
+    if missing:
+        _compute(plan, missing, store, where, batch_size, console)
+    summary = collect(plan, store, folder)
+    console.print(_table(summary, scenario))
+    done = len(plan.points) - len(missing)
+    console.print(
+        f"{len(missing)} of {len(plan.points)} points computed, {done} were finished before."
+        if missing
+        else f"All {len(plan.points)} points were finished before: nothing to do."
+    )
+    console.print(f"Tables in {folder}; figures with: python -m linksim plot {folder}")
+
+
+def _limited(scenario: Scenario, limit: int | None) -> Scenario:
+    if limit is None:
+        return scenario
+    images = scenario.images.model_copy(update={"limit": limit})
+    return scenario.model_copy(update={"images": images})
+
+
+def _compute(
+    plan: Plan,
+    missing: list[Point],
+    store: Store,
+    device: torch.device,
+    batch_size: int,
+    console: Console,
+) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    total = len(missing) * len(plan.items) * plan.scenario.trials
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(plan.scenario.name, total=total)
+
+        def on_start(point: Point) -> None:
+            what = f"{point.codec.name}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
+            progress.update(task, description=what)
+
+        run_points(
+            plan,
+            store,
+            device=device,
+            batch_size=batch_size,
+            on_start=on_start,
+            on_image=lambda count: progress.advance(task, count),
+        )
+
+
+def _table(summary: pd.DataFrame, scenario: Scenario) -> Table:
+    """Mean of the first metric, one line a codec and CBR, one column an SNR."""
+    metric = scenario.metrics[0]
+    table = Table(title=f"{scenario.name}: mean {metric} against SNR in dB", title_justify="left")
+    table.add_column("codec")
+    table.add_column("CBR", justify="right")
+    for snr_db in scenario.snr_db:
+        table.add_column(f"{snr_db:g}", justify="right")
+    for codec in scenario.codecs:
+        for cbr in scenario.cbr:
+            lines = summary[(summary["codec"] == codec.name) & (summary["cbr"] == cbr)]
+            means = lines.set_index("snr_db")[metric]
+            cells = [f"{means[snr_db]:.2f}" for snr_db in scenario.snr_db]
+            table.add_row(codec.name, f"{cbr:.4f}", *cells)
+    return table

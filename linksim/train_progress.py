@@ -1,0 +1,66 @@
+"""What a training shows while it runs."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class TrainingProgress(Callback):
+    """A bar over the steps with the time left, and a line after every validation."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._progress = Progress(
+            TextColumn("step"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+            console=self._console,
+        )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        done, total = trainer.global_step, trainer.max_steps
+        if done:
+            self._console.print(f"Going on at step {done} of {total}")
+        self._task = self._progress.add_task("train", total=total, completed=done, loss="")
+        if trainer.is_global_zero:
+            self._progress.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        if trainer.global_step % 10 == 0:
+            loss = f"loss {float(outputs['loss']):.5f}"
+            self._progress.update(self._task, completed=trainer.global_step, loss=loss)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        figures = {
+            name.removeprefix("psnr_"): f"{float(value):.2f}"
+            for name, value in trainer.callback_metrics.items()
+            if "psnr" in name
+        }
+        mean = figures.pop("val_psnr", "")
+        at = ", ".join(f"{name} {value}" for name, value in figures.items())
+        if trainer.is_global_zero:
+            self._console.print(f"step {trainer.global_step}: PSNR {mean} dB ({at})")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._progress.stop()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self._progress.stop()
