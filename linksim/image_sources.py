@@ -35,7 +35,8 @@ def read_image(path: Path) -> Tensor:
     """An image file as uint8 [3, H, W], upright as its EXIF orientation says.
 
     Grey is repeated over the three channels; transparency is laid over white; colour profiles are
-    ignored. Raises InputError for a file that cannot be read or has more than 8 bits a channel.
+    ignored. Raises InputError for a file that cannot be read and for PNG and TIFF of more than 8
+    bits a channel; of the other formats Pillow gives the values rounded to 8 bits.
     """
     try:
         with Image.open(path) as file:

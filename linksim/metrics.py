@@ -192,4 +192,5 @@ def _check_side(height: int, width: int) -> None:
 
 @cache
 def _lpips_net(device: torch.device) -> LPIPS:
-    return LPIPS().to(device)
+    with torch.inference_mode(False):  # a later training step must be able to use the weights
+        return LPIPS().to(device)
