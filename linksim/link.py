@@ -103,8 +103,9 @@ def unit_power(symbols: Tensor, used: Tensor) -> Tensor:
     """
     in_use = torch.arange(symbols.shape[1], device=symbols.device) < used[:, None]
     symbols = torch.where(in_use, symbols, 0)
-    energy = torch.view_as_real(symbols).square().sum(dim=(1, 2))
-    mean_power = energy / used.clamp(min=1)
+    # In float64, since a float32 sum's last bit depends on how many images are summed at once.
+    energy = torch.view_as_real(symbols).double().square().sum(dim=(1, 2))
+    mean_power = (energy / used.clamp(min=1)).float()
     silent = mean_power <= 0
     scale = torch.where(silent, 1, mean_power).rsqrt()
     return symbols * scale[:, None]
