@@ -84,16 +84,20 @@ class NeuralCodec(Codec, nn.Module):
 
     def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
         """Unpair, fill up with zeros, synthesise, crop, clamp."""
-        h, w = self._latent_size(rx.image_size)
-        reals = torch.view_as_real(received.symbols).flatten(1)
-        channels = reals.shape[1] // (h * w)
-        latent = reals[:, : channels * h * w].reshape(-1, channels, h, w)
-        latent = F.pad(latent, (0, 0, 0, 0, 0, self.latent_channels - channels))
+        latent = self.latent_of(received.symbols, rx.image_size)
         with self._autocast(latent):
             out = self.synthesis(latent, rx.snr_db)
         if isinstance(out, Decoded):
             return Decoded(images=_crop(out.images, rx.image_size), report=out.report)
         return _crop(out, rx.image_size)
+
+    def latent_of(self, symbols: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """The latent [B, C, h, w] that symbols [B, N] carry, zero in channels not sent."""
+        h, w = self._latent_size(image_size)
+        reals = torch.view_as_real(symbols).flatten(1)
+        channels = reals.shape[1] // (h * w)
+        latent = reals[:, : channels * h * w].reshape(-1, channels, h, w)
+        return F.pad(latent, (0, 0, 0, 0, 0, self.latent_channels - channels))
 
     def channels_that_fit(self, info: TxInfo | RxInfo) -> int:
         """How many latent channels are sent within the symbol budget.

@@ -1,0 +1,137 @@
+"""Blocks of MambaVision (Hatamizadeh and Kautz, CVPR 2025): what the levels of MVSC are made of."""
+
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from linksim.selective_scan import selective_scan
+
+STATES = 8
+"""N, the states of each channel's recurrence."""
+
+_DELTA_MIN, _DELTA_MAX = 0.001, 0.1
+
+
+class ConvolutionBlock(nn.Module):
+    """Residual: 3x3, BatchNorm, GELU, 3x3, BatchNorm; [B, dim, H, W] to the same."""
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.BatchNorm2d(dim),
+            nn.GELU(),
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.BatchNorm2d(dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch: Tensor = self.branch(x)
+        return x + branch
+
+
+class WindowLevel(nn.Module):
+    """Blocks on the tokens of windows; [B, dim, H, W] to the same, for any H and W.
+
+    The first half of the blocks (the larger one of an odd number) mix by scans, the others by
+    attention. A map that windows of side ``window`` do not cover is completed with zeros.
+    """
+
+    def __init__(self, *, dim: int, depth: int, window: int, heads: int) -> None:
+        super().__init__()
+        self.window = window
+        scans = (depth + 1) // 2
+        self.blocks = nn.Sequential(
+            *(Block(MambaVisionMixer(dim=dim), dim=dim) for _ in range(scans)),
+            *(Block(Attention(dim=dim, heads=heads), dim=dim) for _ in range(depth - scans)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        side = self.window
+        x = F.pad(x, (0, -W % side, 0, -H % side))
+        rows, columns = x.shape[2] // side, x.shape[3] // side
+        tokens = x.view(B, C, rows, side, columns, side).permute(0, 2, 4, 3, 5, 1)
+        mixed: Tensor = self.blocks(tokens.reshape(-1, side * side, C))
+        maps = mixed.view(B, rows, columns, side, side, C).permute(0, 5, 1, 3, 2, 4)
+        return maps.reshape(x.shape)[:, :, :H, :W]
+
+
+class Block(nn.Module):
+    """Pre-norm mixer and MLP of ratio 4, both residual; tokens [B, L, dim] to the same."""
+
+    def __init__(self, mixer: nn.Module, *, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mixer = mixer
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = x + self.mixer(self.norm(x))
+        mapped: Tensor = self.mlp(mixed)
+        return mixed + mapped
+
+
+class MambaVisionMixer(nn.Module):
+    """Half of the channels through a selective scan, half around it; [B, L, dim] to the same.
+
+        linear -> x: depthwise convolution of 3, SiLU, scan -.
+               -> z: depthwise convolution of 3, SiLU -------'-> concatenate -> linear
+
+    Starts as Mamba does (Gu and Dao, arXiv 2312.00752): A = -1..-N, D = 1, step sizes log-uniform
+    in [0.001, 0.1].
+    """
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        self.rank = -(-dim // 16)
+        self.in_proj = nn.Linear(dim, dim, bias=False)
+        self.conv = nn.Conv1d(dim, dim, 3, padding="same", groups=dim)
+        self.x_proj = nn.Linear(half, self.rank + 2 * STATES, bias=False)
+        self.dt_proj = nn.Linear(self.rank, half)
+        self.A_log = nn.Parameter(torch.arange(1, STATES + 1).log().repeat(half, 1))
+        self.D = nn.Parameter(torch.ones(half))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
+        delta = torch.empty(half).uniform_(log(_DELTA_MIN), log(_DELTA_MAX)).exp()
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(delta.expm1().log())  # the inverse of softplus
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # One depthwise convolution of all channels is that of x and that of z side by side.
+        mixed = F.silu(self.conv(self.in_proj(tokens).transpose(1, 2))).transpose(1, 2)
+        x, z = mixed.chunk(2, dim=-1)
+        delta_rank, B, C = self.x_proj(x).split([self.rank, STATES, STATES], dim=-1)
+        y = selective_scan(
+            x,
+            F.linear(delta_rank, self.dt_proj.weight),
+            -self.A_log.exp(),
+            B,
+            C,
+            self.D,
+            self.dt_proj.bias,
+            delta_softplus=True,
+        )
+        out: Tensor = self.out_proj(torch.cat([y, z], dim=-1))
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; tokens [B, L, dim] to the same."""
+
+    def __init__(self, *, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return out

@@ -1,0 +1,199 @@
+"""What every neural baseline owes to the contract, and what it learns from sixteen crops."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from baselines.adjscc import ADJSCC
+from baselines.deepjscc import DeepJSCC
+from baselines.mvsc import MVSC, MVSC4
+from baselines.swinjscc import SwinJSCC
+from linksim.channels import Awgn
+from linksim.codec import Decoded, Received, RxInfo, TxInfo
+from linksim.errors import InputError
+from linksim.images import open_images
+from linksim.link import Link
+from linksim.metrics import psnr
+from linksim.neural_codec import NeuralCodec
+from linksim.transmission import Transmission, encode, transmit
+
+CODECS = (DeepJSCC, ADJSCC, SwinJSCC, MVSC, MVSC4)
+SIZES = ((8, 8), (32, 32), (96, 64), (255, 257), (768, 512))
+
+every_codec = pytest.mark.parametrize("codec_class", CODECS, ids=lambda cls: cls.__name__)
+
+
+def small(codec_class: type[NeuralCodec], **options: object) -> NeuralCodec:
+    torch.manual_seed(0)
+    return codec_class(**{**codec_class.presets["small"], **options}).eval()
+
+
+def random_images(batch: int, height: int, width: int) -> Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def full_symbols(codec: NeuralCodec, size: tuple[int, int]) -> int:
+    """Symbols of the whole latent: half as many as its reals."""
+    h, w = (-(-side // codec.stride) * codec.stride // codec.downsampling for side in size)
+    return -(-codec.latent_channels * h * w // 2)
+
+
+def clean_round_trip(codec: NeuralCodec, images: Tensor, max_symbols: int) -> tuple[Tensor, Tensor]:
+    """(symbols, images) where the channel changes nothing."""
+    size = (images.shape[2], images.shape[3])
+    snr_db = torch.full((len(images),), 10.0)
+    frame = codec.encode(images, TxInfo(snr_db=snr_db, max_symbols=max_symbols, image_size=size))
+    ones = torch.ones(frame.symbols.shape)
+    received = Received(symbols=frame.symbols, gain=ones, no_eff=ones, used=frame.used)
+    rx = RxInfo(snr_db=snr_db, max_symbols=max_symbols, image_size=size)
+    out = codec.decode(received, rx)
+    return frame.symbols, out.images if isinstance(out, Decoded) else out
+
+
+def over_awgn(codec: NeuralCodec, images: Tensor, snr_db: Tensor, seed: int) -> Transmission:
+    size = (images.shape[2], images.shape[3])
+    max_symbols = full_symbols(codec, size)
+    link = Link(Awgn())
+    return transmit(
+        codec,
+        encode(codec, images, snr_db=snr_db, max_symbols=max_symbols),
+        link,
+        snr_db=snr_db,
+        realisation=link.channel.draw_batch(seed, len(images), max_symbols),
+        rx_snr_db=snr_db,
+        image_size=size,
+    )
+
+
+def training_loss(codec: NeuralCodec, images: Tensor, snr_db: Tensor, seed: int) -> Tensor:
+    sent = over_awgn(codec, images, snr_db, seed)
+    own = codec.training_loss(
+        decoded=sent.decoded,
+        images=images,
+        frame=sent.frame,
+        received=sent.received,
+        snr_db=snr_db,
+        labels=torch.arange(len(images)) % 10,
+    )
+    return F.mse_loss(sent.decoded.images, images) if own is None else own
+
+
+@every_codec
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_any_image_size(codec_class: type[NeuralCodec], size: tuple[int, int]) -> None:
+    codec = small(codec_class)
+    images = random_images(1, *size)
+    with torch.inference_mode():
+        symbols, decoded = clean_round_trip(codec, images, full_symbols(codec, size))
+    assert symbols.shape == (1, full_symbols(codec, size))
+    assert decoded.shape == images.shape
+    assert bool(decoded.isfinite().all())
+
+
+@every_codec
+def test_gradient_reaches_every_parameter(codec_class: type[NeuralCodec]) -> None:
+    codec = small(codec_class).train()
+    training_loss(
+        codec, random_images(4, 64, 64), torch.tensor([1.0, 4.0, 7.0, 13.0]), 2
+    ).backward()
+    without = [
+        name
+        for name, parameter in codec.named_parameters()
+        if parameter.grad is None or not bool(parameter.grad.any())
+    ]
+    assert without == []
+
+
+@every_codec
+def test_an_image_does_not_depend_on_its_batch(codec_class: type[NeuralCodec]) -> None:
+    codec = small(codec_class)
+    images = random_images(3, 40, 56)
+    with torch.inference_mode():
+        symbols, decoded = clean_round_trip(codec, images, full_symbols(codec, (40, 56)))
+        alone_symbols, alone = clean_round_trip(codec, images[1:2], full_symbols(codec, (40, 56)))
+    torch.testing.assert_close(symbols[1:2], alone_symbols, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(decoded[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+@every_codec
+def test_nested_rate_sends_a_prefix_of_the_latent(codec_class: type[NeuralCodec]) -> None:
+    codec = small(codec_class, rate="nested")
+    images = random_images(1, 64, 64)
+    everything = full_symbols(codec, (64, 64))
+    half = everything // 2
+    with torch.inference_mode():
+        all_symbols, _ = clean_round_trip(codec, images, everything)
+        some_symbols, decoded = clean_round_trip(codec, images, half)
+        latent = codec.latent_of(some_symbols, (64, 64))
+        by_hand = codec.synthesis(latent, torch.tensor([10.0]))
+    assert torch.equal(some_symbols, all_symbols[:, :half])
+    assert bool((latent[:, codec.latent_channels // 2 :] == 0).all())
+    expected = by_hand.images if isinstance(by_hand, Decoded) else by_hand
+    torch.testing.assert_close(decoded, expected)
+
+
+@every_codec
+def test_a_fixed_rate_refuses_half_the_budget(codec_class: type[NeuralCodec]) -> None:
+    codec = small(codec_class)
+    with pytest.raises(InputError, match="the budget is"):
+        clean_round_trip(codec, random_images(1, 32, 32), full_symbols(codec, (32, 32)) // 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("codec_class", "at_most"), [(DeepJSCC, 0.01), (ADJSCC, 0.01), (SwinJSCC, 0.01)]
+)
+def test_learns_sixteen_crops(codec_class: type[NeuralCodec], at_most: float) -> None:
+    codec = small(codec_class)
+    losses = overfit(codec, sixteen_crops(), snrs=(0.0, 10.0, 20.0), lr=1e-3)
+    assert sum(losses[-20:]) / 20 < at_most
+    assert mean_psnr(codec, sixteen_crops(), 20.0) > mean_psnr(codec, sixteen_crops(), 0.0) + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec_class", [MVSC, MVSC4])
+def test_mvsc_learns_image_and_snr(codec_class: type[NeuralCodec]) -> None:
+    torch.manual_seed(0)
+    codec = codec_class(**codec_class.presets["cifar10"])
+    images, snrs = sixteen_crops(), (1.0, 4.0, 7.0, 10.0, 13.0)
+    overfit(codec, images, snrs=snrs, lr=3e-3)
+    assert mean_psnr(codec, images, 20.0) > mean_psnr(codec, images, 0.0) + 1
+    for snr in snrs:
+        with torch.inference_mode():
+            report = over_awgn(codec, images, torch.full((16,), snr), 5).decoded.report
+        assert abs(float(report["snr_db_estimate"].mean()) - snr) < 1
+        if codec_class is MVSC4:
+            assert float((report["class_index"] == torch.arange(16) % 10).float().mean()) > 0.9
+
+
+def sixteen_crops() -> Tensor:
+    """Centres of sixteen Kodak photographs, [16, 3, 32, 32]."""
+    items = open_images("kodak", resize=64, crop=32, limit=16)
+    return torch.stack([item.image for item in items]).float() / 255
+
+
+def overfit(
+    codec: NeuralCodec, images: Tensor, *, snrs: tuple[float, ...], lr: float
+) -> list[float]:
+    """Losses of 300 steps on the same images, at SNRs drawn for each; the codec ends in eval."""
+    codec.train()
+    optimizer = torch.optim.Adam(codec.parameters(), lr=lr)
+    draw = torch.Generator().manual_seed(3)
+    losses = []
+    for step in range(300):
+        snr_db = torch.tensor(snrs)[torch.randint(len(snrs), (len(images),), generator=draw)]
+        loss = training_loss(codec, images, snr_db, step)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss))
+    codec.eval()
+    return losses
+
+
+def mean_psnr(codec: NeuralCodec, images: Tensor, snr_db: float) -> float:
+    with torch.inference_mode():
+        sent = over_awgn(codec, images, torch.full((len(images),), snr_db), 4)
+    return float(psnr(sent.decoded.images, images).mean())
