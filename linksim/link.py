@@ -60,7 +60,7 @@ class Link:
         Raises InputError for a frame that breaks the contract.
         """
         check_frame(frame, batch=len(snr_db), max_symbols=realisation.h.shape[1])
-        no = snr_db_to_no(snr_db.to(frame.symbols.device, torch.float32))
+        no = snr_db_to_no(snr_db.double()).to(frame.symbols.device, torch.float32)
         symbols = unit_power(frame.symbols, frame.used)
         received = equalize(
             realisation.apply(symbols, no),
