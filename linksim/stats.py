@@ -59,7 +59,9 @@ def cluster_interval(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> 
     means = []
     for start in range(0, _RESAMPLES, at_once):
         size = min(at_once, _RESAMPLES - start)
-        times_drawn = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=size)
+        drawn = generator.integers(clusters, size=(size, clusters))
+        places = drawn + clusters * np.arange(size)[:, None]  # resamples one after the other
+        times_drawn = np.bincount(places.ravel(), minlength=size * clusters).reshape(size, clusters)
         with np.errstate(invalid="ignore"):
             means.append((times_drawn @ sums) / (times_drawn @ counts))
     tail = (1 - _CONFIDENCE) / 2
