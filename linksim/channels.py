@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
+from linksim import batch_exact
 from linksim.units import db_to_linear
 
 Coherence = Literal["symbol", "frame"] | PositiveInt
@@ -32,7 +33,8 @@ class Realisation:
     def apply(self, symbols: Tensor, no: Tensor) -> Tensor:
         """y = h*x + sqrt(no)*n for symbols [B, n], n <= N, and noise variances no [B]."""
         n = symbols.shape[1]
-        return self.h[:, :n] * symbols + no.sqrt()[:, None] * self.noise[:, :n]
+        noise = batch_exact.scale(self.noise[:, :n], no.sqrt()[:, None])
+        return batch_exact.multiply(self.h[:, :n], symbols) + noise
 
 
 class FlatChannel(BaseModel):

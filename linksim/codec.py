@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from linksim import batch_exact
+
 
 @dataclass(frozen=True, kw_only=True)
 class TxInfo:
@@ -96,7 +98,9 @@ class Received:
 
     def unbiased(self) -> Tensor:
         """symbols / gain, complex64 [B, N]; zero where the gain is zero."""
-        return torch.where(self.gain > 0, self.symbols / self.gain, 0)
+        known = self.gain > 0
+        gain = torch.where(known, self.gain, 1)
+        return torch.where(known, batch_exact.divide(self.symbols, gain), 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from linksim import batch_exact
 from linksim.codec import Received
 
 Equalizer = Literal["mmse", "zf"]
@@ -38,8 +39,9 @@ def equalize(
     weight = power + (no[:, None] if kind == "mmse" else 0)
     known = (power > 0) & (torch.arange(y.shape[1], device=y.device) < used[:, None])
     safe_weight = torch.where(known, weight, 1)
+    matched = batch_exact.multiply(h.conj(), y)
     return Received(
-        symbols=torch.where(known, h.conj() * y / safe_weight, 0),
+        symbols=torch.where(known, batch_exact.divide(matched, safe_weight), 0),
         gain=torch.where(known, power / safe_weight, 0),
         no_eff=torch.where(known, no_eff, torch.inf),
         used=used,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from linksim import batch_exact
 from linksim.channels import Awgn, Channel, Realisation
 from linksim.codec import CodedBits, Frame, Received
 from linksim.equalizer import Equalizer, equalize
@@ -108,7 +109,7 @@ def unit_power(symbols: Tensor, used: Tensor) -> Tensor:
     mean_power = (energy / used.clamp(min=1)).float()
     silent = mean_power <= 0
     scale = torch.where(silent, 1, mean_power).rsqrt()
-    return symbols * scale[:, None]
+    return batch_exact.scale(symbols, scale[:, None])
 
 
 def check_frame(frame: Frame, *, batch: int, max_symbols: int) -> None:
