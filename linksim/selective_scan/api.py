@@ -1,9 +1,11 @@
 """The public scan functions: checks, choice of the backend, dispatch."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from linksim.errors import InputError
-from linksim.selective_scan import reference
+from linksim.selective_scan import native, reference
+from linksim.selective_scan.backends import choose_backend
 from linksim.selective_scan.checks import ScanParameters, check_shapes
 
 
@@ -38,19 +40,15 @@ def selective_scan(
     D, delta_bias: [channels] or None. csi: [batch] in dB or None.
     csi_interval: I in tokens; None sets the initial state only.
     reverse: walk from the last token to the first; ``csi_interval`` counts along the walk.
-    backend: ``reference``, ``native`` (CPU) or ``cuda``; None takes the fastest that fits.
+    backend: ``reference``, ``native`` (CPU) or ``cuda``; None takes ``cuda`` for CUDA tensors,
+        ``native`` for float32 and bfloat16 on a CPU, ``reference`` for all else.
 
     Returns [batch, L, channels] in u's dtype. Gradients reach every tensor but ``csi``, which is
     a told value and not a parameter; none flows through an overwritten state.
     Raises InputError for shapes that do not fit and backends that cannot run.
     """
     scan = ScanParameters(delta, A, B, C, D, delta_bias)
-    check_shapes(u, scan, csi, csi_interval)
-    if backend not in (None, "reference"):
-        raise InputError(f"selective_scan: backend is {backend!r}; allowed are 'reference', None")
-    return reference.selective_scan(
-        u, *scan, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=reverse
-    )
+    return _scan_sum(u, [scan], delta_softplus, csi, csi_interval, [reverse], backend)
 
 
 def selective_scan_bidirectional(
@@ -69,15 +67,30 @@ def selective_scan_bidirectional(
     ``selective_scan(u, *forward, ...) + selective_scan(u, *backward, ..., reverse=True)``, each
     with parameters, D skip and CSI-ReST of its own walk. Nothing is flipped or copied.
     """
-    ahead = selective_scan(
-        u, *forward, delta_softplus, csi=csi, csi_interval=csi_interval, backend=backend
-    )
-    return ahead + selective_scan(
-        u,
-        *backward,
-        delta_softplus,
-        csi=csi,
-        csi_interval=csi_interval,
-        reverse=True,
-        backend=backend,
-    )
+    scans = [forward, backward]
+    return _scan_sum(u, scans, delta_softplus, csi, csi_interval, [False, True], backend)
+
+
+def _scan_sum(
+    u: Tensor,
+    scans: Sequence[ScanParameters],
+    delta_softplus: bool,
+    csi: Tensor | None,
+    csi_interval: int | None,
+    reverse: Sequence[bool],
+    backend: str | None,
+) -> Tensor:
+    for scan in scans:
+        check_shapes(u, scan, csi, csi_interval)
+    name = choose_backend(u, backend)
+    if name == "native":
+        return native.selective_scan(
+            u, scans, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=reverse
+        )
+    outputs = [
+        reference.selective_scan(
+            u, *scan, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=backwards
+        )
+        for scan, backwards in zip(scans, reverse, strict=True)
+    ]
+    return sum(outputs[1:], start=outputs[0])

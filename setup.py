@@ -1,0 +1,35 @@
+"""The native selective scan: one C++ source, compiled once per instruction set.
+
+The rest of the package is described in pyproject.toml. The extensions are optional: where there is
+no compiler, or it does not know an instruction set, installation goes on without and the scan runs
+on what is there. They are plain shared libraries with a C interface, loaded by ctypes, and know
+nothing of Python or torch.
+"""
+
+import platform
+
+from setuptools import Extension, setup
+
+SOURCES = "linksim/selective_scan/csrc"
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno"]
+INSTRUCTION_SETS = {"baseline": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    INSTRUCTION_SETS |= {
+        "avx2": ["-mavx2", "-mfma"],
+        "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
+    }
+
+setup(
+    ext_modules=[
+        Extension(
+            f"linksim.selective_scan._native_{name}",
+            sources=[f"{SOURCES}/scan.cpp"],
+            depends=[f"{SOURCES}/scan.h", f"{SOURCES}/vec.h"],
+            extra_compile_args=[*FLAGS, "-fvisibility=hidden", *flags],
+            extra_link_args=["-fopenmp"],
+            language="c++",
+            optional=True,
+        )
+        for name, flags in INSTRUCTION_SETS.items()
+    ]
+)
