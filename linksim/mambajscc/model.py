@@ -162,7 +162,7 @@ class Decoder(nn.Module):
             x = self.modnet(x, snr_db)
         for stage, divide in zip(self.stages, self.divide, strict=True):
             x = divide(stage(x, snr_db))
-        return x.permute(0, 3, 1, 2)
+        return x.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
 
 class Stage(nn.ModuleList):
