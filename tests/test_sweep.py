@@ -1,0 +1,192 @@
+"""Sweeps: resumable, atomic, independent of batch and order; run as a user runs them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from linksim.errors import InputError
+from linksim.results import collect
+from linksim.scenario import Scenario
+from linksim.store import Store
+from linksim.sweep import Plan, plan_sweep, run_points
+
+THUMBNAIL = f"{Path(__file__).parent / 'thumbnail.py'}:Thumbnail"
+CPU = torch.device("cpu")
+
+
+def scenario(**changes: object) -> Scenario:
+    settings: dict[str, object] = {
+        "name": "test",
+        "images": {"source": "kodak", "crop": 64, "limit": 3},
+        "channel": {"type": "rayleigh"},
+        "snr_db": [0, 10],
+        "cbr": 0.02,
+        "metrics": ["psnr"],
+        "codecs": [{"codec": THUMBNAIL, "label": "thumbnail"}],
+    }
+    return Scenario.model_validate({**settings, **changes})
+
+
+def rows_of(plan: Plan, folder: Path, batch_size: int = 1) -> pd.DataFrame:
+    store = Store(folder)
+    run_points(plan, store, device=CPU, batch_size=batch_size)
+    collect(plan, store, folder)
+    return pd.read_parquet(folder / "rows.parquet")
+
+
+def test_rows_say_what_was_done(tmp_path: Path) -> None:
+    rows = rows_of(plan_sweep(scenario(trials=2)), tmp_path)
+    assert len(rows) == 2 * 3 * 2
+    assert list(rows["image"].unique()) == ["kodim01", "kodim02", "kodim03"]
+    assert set(rows["snr_db"]) == {0, 10}
+    symbols = 16 + 3 * 8 * 8 // 2  # pilots and two values a symbol
+    assert set(rows["symbols"]) == {symbols}
+    assert rows["cbr_realised"].unique() == pytest.approx(symbols / (3 * 64 * 64))
+    assert not rows["failed"].any()
+    means = rows.groupby("snr_db")["psnr"].mean()
+    assert means[10] > means[0] + 1
+    assert rows["psnr"].nunique() == len(rows)  # another trial, another channel
+
+
+def test_rows_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    plan = plan_sweep(
+        scenario(
+            codecs=[
+                {"codec": THUMBNAIL},
+                {"codec": "mambajscc", "preset": "tiny", "options": {"rate": "nested"}},
+            ]
+        )
+    )
+    one, three = (rows_of(plan, tmp_path / str(n), batch_size=n) for n in (1, 3))
+    thumbnail = one["codec"].str.contains("Thumbnail")
+    pd.testing.assert_frame_equal(one[thumbnail], three[thumbnail], check_exact=True)
+    # A neural codec's matrix products may round differently for another batch.
+    assert (one["psnr"] - three["psnr"]).abs().max() < 1e-2
+
+
+def test_codecs_snrs_and_order_share_the_channel(tmp_path: Path) -> None:
+    alone = rows_of(plan_sweep(scenario(snr_db=[10])), tmp_path / "a")
+    other = {"codec": THUMBNAIL, "label": "other", "options": {"factor": 16}}
+    again = {"codec": THUMBNAIL, "label": "thumbnail"}
+    among = rows_of(plan_sweep(scenario(snr_db=[20, 10], codecs=[other, again])), tmp_path / "b")
+    same = among[(among["codec"] == "thumbnail") & (among["snr_db"] == 10)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, same, check_exact=True)
+
+
+def test_a_finished_sweep_does_nothing_and_a_changed_one_does(tmp_path: Path) -> None:
+    def keys(**changes: object) -> set[str]:
+        return {point.key for point in plan_sweep(scenario(**changes)).points}
+
+    base = keys()
+    assert keys() == base
+    assert keys(codecs=[{"codec": THUMBNAIL, "label": "renamed"}]) == base
+    for change in (
+        {"seed": 1},
+        {"trials": 2},
+        {"channel": {"type": "rayleigh", "coherence": 2}},
+        {"equalizer": "zf"},
+        {"cbr": 0.03},
+        {"metrics": ["psnr", "ssim"]},
+        {"images": {"source": "kodak", "crop": 64, "limit": 2}},
+        {"codecs": [{"codec": THUMBNAIL, "options": {"factor": 16}}]},
+    ):
+        assert keys(**change).isdisjoint(base), change
+
+    plan = plan_sweep(scenario())
+    store = Store(tmp_path)
+    run_points(plan, store, device=CPU)
+    started: list[object] = []
+    run_points(plan, store, device=CPU, on_start=started.append)
+    assert not started
+
+
+def test_an_encoder_without_snr_encodes_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linksim import sweep
+
+    built = []
+    original = sweep.codec_from_settings
+    monkeypatch.setattr(
+        sweep, "codec_from_settings", lambda settings: built.append(original(settings)) or built[-1]
+    )
+    run_points(plan_sweep(scenario(snr_db=[0, 5, 10], trials=2)), Store(tmp_path), device=CPU)
+    assert built[0].encoded == 3
+
+
+def test_a_budget_that_is_too_small_is_told_and_rows_are_kept(tmp_path: Path) -> None:
+    plan = plan_sweep(scenario(cbr=[0.02, 0.001]))
+    with pytest.raises(InputError, match="budget is 12"):
+        run_points(plan, Store(tmp_path), device=CPU)
+    assert len(list((tmp_path / "points").glob("*.parquet"))) == 2
+
+
+def test_a_full_disk_is_told_and_rows_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_sweep(scenario())
+    store = Store(tmp_path)
+    written = pd.DataFrame.to_parquet
+
+    def second_fails(self: pd.DataFrame, path: Path, **kwargs: object) -> None:
+        written(self, path, **kwargs)  # type: ignore[call-overload]
+        if list((tmp_path / "points").glob("*.parquet")):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", second_fails)
+    with pytest.raises(InputError, match="No space left on device"):
+        run_points(plan, store, device=CPU)
+    left = list((tmp_path / "points").iterdir())
+    assert [path.suffix for path in left] == [".parquet"]  # the first, and no half-written file
+    assert len(store.read([plan.points[0].key])) == 3
+
+
+def test_a_broken_point_is_named(tmp_path: Path) -> None:
+    plan = plan_sweep(scenario())
+    store = Store(tmp_path)
+    run_points(plan, store, device=CPU)
+    path = tmp_path / "points" / f"{plan.points[0].key}.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=f"{plan.points[0].key}.*delete it and run again"):
+        collect(plan, store, tmp_path)
+
+
+def test_killed_and_started_again_gives_the_same_rows(tmp_path: Path) -> None:
+    path = tmp_path / "killed.yaml"
+    path.write_text(
+        "images: {source: kodak, crop: 256, limit: 6}\n"
+        "channel: {type: rayleigh}\n"
+        "snr_db: {from: 0, to: 19, step: 1}\n"
+        "cbr: 0.02\n"
+        "metrics: [psnr, ms_ssim]\n"
+        f"codecs: [{{codec: '{THUMBNAIL}', label: thumbnail}}]\n"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def command(out: Path) -> list[str]:
+        return [sys.executable, "-m", "linksim", "run", str(path), "--out", str(out)]
+
+    points = tmp_path / "a" / "killed" / "points"
+    process = subprocess.Popen(command(tmp_path / "a"), stdout=subprocess.DEVNULL, env=env)
+    deadline = time.monotonic() + 120
+    while len(list(points.glob("*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = len(list(points.glob("*.parquet")))
+    assert 3 <= finished < 20
+    for out in (tmp_path / "a", tmp_path / "b"):
+        subprocess.run(command(out), check=True, stdout=subprocess.DEVNULL, env=env)
+    resumed, whole = ((tmp_path / out / "killed" / "rows.parquet").read_bytes() for out in "ab")
+    assert resumed == whole
+    again = subprocess.run(
+        command(tmp_path / "b"), check=True, capture_output=True, text=True, env=env
+    )
+    assert "nothing to do" in again.stdout
