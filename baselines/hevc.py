@@ -15,6 +15,8 @@ _CHROMA_NAMES = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
 # x265 and libavcodec take no picture with a side below 16 and no block larger than a side.
 MIN_SIDE = 16
 
+_FILLER = b"\xb5" * 64
+
 _X265_PARAMS = {
     # One picture, one thread, nothing but VPS, SPS, PPS and slice.
     "log-level": "none",
@@ -75,8 +77,21 @@ def decode(
 ) -> Planes:
     """The planes of the one picture in an HEVC stream (Annex B).
 
-    InputError if the stream is broken or does not hold a picture of the size and format given.
+    InputError if the stream is broken or cut off, or does not hold a picture of the size and format
+    given.
     """
+    name = _CHROMA_NAMES[chroma_format_idc] + (f"{bit_depth}le" if bit_depth > 8 else "")
+    expected = name, height, width
+    planes = _decode_picture(stream, expected)
+    # The decoder takes what it finds behind a slice that was cut off for its end. A whole slice
+    # says where it ends, and nothing that follows can change the picture.
+    again = _decode_picture(stream + _FILLER, expected)
+    if not all(np.array_equal(a, b) for a, b in zip(planes, again, strict=True)):
+        raise InputError("HEVC stream is broken: its slice does not end where its data does")
+    return planes
+
+
+def _decode_picture(stream: bytes, expected: tuple[str, int, int]) -> Planes:
     context = av.CodecContext.create("hevc", "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
@@ -88,10 +103,9 @@ def decode(
     if len(frames) != 1:
         raise InputError(f"HEVC stream is broken: it holds {len(frames)} pictures instead of one")
     frame = frames[0]
-    name = _CHROMA_NAMES[chroma_format_idc] + (f"{bit_depth}le" if bit_depth > 8 else "")
-    given = (frame.format.name.replace("yuvj", "yuv"), frame.height, frame.width)
-    if given != (name, height, width):
-        raise InputError(f"HEVC stream holds {given}; its header says {(name, height, width)}")
+    found = frame.format.name.replace("yuvj", "yuv"), frame.height, frame.width
+    if found != expected:
+        raise InputError(f"HEVC stream holds a picture {found}; its header says {expected}")
     return tuple(_plane(frame, i) for i in range(len(frame.planes)))
 
 

@@ -5,6 +5,7 @@ To add one, subclass :class:`SourceCodec` and list it in :data:`SOURCE_CODECS`.
 
 import hashlib
 import io
+import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from baselines import bpg
 from linksim.errors import InputError
+
+
+# What Pillow raises on broken data depends on the format and on the place of the damage.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 class SourceCodec(ABC):
@@ -76,14 +90,15 @@ class PillowCodec(SourceCodec):
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         try:
-            with Image.open(io.BytesIO(data), formats=[self.format]) as image:
-                return np.asarray(image.convert("RGB"))
-        # What Pillow raises on broken data depends on the place of the damage.
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(
-                f"{self.name} stream of {len(data)} bytes is broken: {reason}"
-            ) from None
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(data), formats=[self.format]) as image:
+                    return np.asarray(image.convert("RGB"))
+        except UnidentifiedImageError:
+            reason = "its header is not one"
+        except _PILLOW_ERRORS as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{self.name} stream of {len(data)} bytes is broken: {reason}")
 
 
 class Jpeg(PillowCodec):

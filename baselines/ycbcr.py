@@ -63,11 +63,12 @@ def _filter(
     before: how many taps lie before the sample that an output is named after.
     """
     length = plane.shape[axis]
-    index = np.arange(0, length, step)[:, None] - before + np.arange(len(taps))
-    index = index.clip(0, length - 1)
-    taken = [tap * plane.take(index[:, k], axis) for k, tap in enumerate(taps) if tap]
-    total: NDArray[np.float64] = np.add.reduce(taken)
-    return total
+    pad = [(0, 0), (0, 0)]
+    pad[axis] = before, len(taps) - 1 - before
+    padded = np.pad(plane, pad, mode="edge").swapaxes(0, axis)
+    total = sum(tap * padded[k : k + length : step] for k, tap in enumerate(taps.tolist()) if tap)
+    assert isinstance(total, np.ndarray)
+    return total.swapaxes(0, axis)
 
 
 def halve(plane: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -108,8 +109,10 @@ def from_rgb(image: NDArray[np.uint8], *, halve_axes: tuple[int, ...]) -> Planes
 
     image: uint8 [H, W, 3]. halve_axes: (0, 1) for 4:2:0, (1,) for 4:2:2, () for 4:4:4.
     """
-    ycc = image.astype(np.float64) @ np.linalg.inv(rgb_matrix(ColorSpace.BT601)).T
-    planes = [ycc[..., 0], ycc[..., 1] + 128, ycc[..., 2] + 128]
+    red, green, blue = np.moveaxis(image, -1, 0).astype(np.float64)
+    matrix = np.linalg.inv(rgb_matrix(ColorSpace.BT601)).tolist()
+    planes = [r * red + g * green + b * blue for r, g, b in matrix]
+    planes[1:] = [chroma + 128 for chroma in planes[1:]]
     for axis in halve_axes:
         planes[1:] = [halve(chroma, axis) for chroma in planes[1:]]
     return tuple(_round(plane, 255).astype(np.uint16) for plane in planes)
@@ -138,8 +141,8 @@ def to_rgb(
     luma, *chroma = (_upsample(plane, planes[0].shape, cosited, peak) for plane in planes)
     luma = (luma - black) * (255 / y_span)
     if chroma:
-        ycc = np.stack([luma, *((c - c_zero) * (255 / c_span) for c in chroma)], axis=-1)
-        rgb = ycc @ rgb_matrix(color_space).T
+        cb, cr = ((c - c_zero) * (255 / c_span) for c in chroma)
+        rgb = [y * luma + b * cb + r * cr for y, b, r in rgb_matrix(color_space).tolist()]
     else:
-        rgb = np.stack([luma] * 3, axis=-1)
-    return _round(rgb, 255).astype(np.uint8)
+        rgb = [luma] * 3
+    return np.stack([_round(channel, 255).astype(np.uint8) for channel in rgb], axis=-1)
