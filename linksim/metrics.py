@@ -5,7 +5,7 @@ Each metric takes images and references, float32 [B, 3, H, W] in [0, 1], and giv
 """
 
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
+from functools import cache, wraps
 from types import MappingProxyType
 
 import torch
@@ -26,6 +26,18 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 _GRADIENT_FLOOR = 1e-6
+
+
+def _full_precision(metric: Metric) -> Metric:
+    """The metric outside of any autocast, which would blur squares in bfloat16 and ruin it."""
+
+    @wraps(metric)
+    def outside(images: Tensor, references: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            dtype = torch.promote_types(images.dtype, torch.float32)
+            return metric(images.to(dtype), references.to(dtype))
+
+    return outside
 
 
 def measure(names: Collection[str], images: Tensor, references: Tensor) -> dict[str, Tensor]:
@@ -69,6 +81,7 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
     return (20 * torch.log10(255 / mse.sqrt())).clamp(max=CAP_DB).float()
 
 
+@_full_precision
 def ssim(images: Tensor, references: Tensor) -> Tensor:
     """Structural similarity (Wang et al., 2004): 11x11 Gaussian window, sigma 1.5, mean of R, G, B.
 
@@ -78,6 +91,7 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     return _ssim_and_contrast(images, references)[0].mean(1)
 
 
+@_full_precision
 def ms_ssim(images: Tensor, references: Tensor) -> Tensor:
     """Multi-scale structural similarity (Wang et al., 2003), the mean of R, G and B.
 
@@ -97,6 +111,7 @@ def ms_ssim_variant(height: int, width: int) -> str:
     return f"win{WINDOW}x{_scales(height, width)}"
 
 
+@_full_precision
 def lpips(images: Tensor, references: Tensor) -> Tensor:
     """Learned perceptual distance on AlexNet, version 0.1; see :class:`linksim.lpips.LPIPS`."""
     net: LPIPS = _lpips_net(images.device)
@@ -114,11 +129,13 @@ def lpips_db(value: Tensor) -> Tensor:
     return (-10 * torch.log10(value)).clamp(max=CAP_DB)
 
 
+@_full_precision
 def mse_loss(images: Tensor, references: Tensor) -> Tensor:
     """Mean squared error per image, [B]."""
     return (images - references).square().flatten(1).mean(1)
 
 
+@_full_precision
 def ms_ssim_loss(images: Tensor, references: Tensor) -> Tensor:
     """1 - MS-SSIM per image, [B], with gradients that stay finite where a contrast is negative."""
     return 1 - _ms_ssim(images, references, floor=_GRADIENT_FLOOR)

@@ -193,6 +193,14 @@ def test_losses_have_finite_gradients(name: str, references: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_losses_leave_autocast(name: str, references: Tensor, noisy: Tensor) -> None:
+    expected = LOSSES[name](noisy.bfloat16().float(), references)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = LOSSES[name](noisy.bfloat16(), references)
+    assert torch.equal(value, expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_step_down_the_gradient_lowers_the_loss(
     name: str, references: Tensor, noisy: Tensor
 ) -> None:
