@@ -134,7 +134,8 @@ def parse(data: bytes) -> BpgFile:
         raise InputError(f"BPG file is cut off: {len(data)} bytes")
     head = BitReader(data[4:6], "BPG header")
     pixel_format = _member(PixelFormat, head.u(3), "pixel format")
-    alpha1, bit_depth, color_space = head.u(1), 8 + head.u(4), head.u(4)
+    alpha1, bit_depth = head.u(1), 8 + head.u(4)
+    color_space = _member(ColorSpace, head.u(4), "colour space")
     extension, alpha2, limited_range, animation = (head.u(1) for _ in range(4))
     if alpha1 or alpha2 or animation:
         raise InputError("BPG file has an alpha plane or an animation; only a plain image is read")
@@ -158,7 +159,7 @@ def parse(data: bytes) -> BpgFile:
         pixel_format=pixel_format,
         tools=tools,
         nal_units=split_nal_units(_START_CODE + picture[at + tools_length :]),
-        color_space=_member(ColorSpace, color_space, "colour space"),
+        color_space=color_space,
         bit_depth=bit_depth,
         limited_range=bool(limited_range),
     )

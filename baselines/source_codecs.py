@@ -19,7 +19,6 @@ from PIL import Image, UnidentifiedImageError
 from baselines import bpg
 from linksim.errors import InputError
 
-
 # What Pillow raises on broken data depends on the format and on the place of the damage.
 _PILLOW_ERRORS = (
     OSError,
@@ -85,7 +84,11 @@ class PillowCodec(SourceCodec):
 
     def encode(self, image: NDArray[np.uint8], quality: int) -> bytes:
         out = io.BytesIO()
-        Image.fromarray(image).save(out, self.format, **self.options(image, quality))
+        try:
+            Image.fromarray(image).save(out, self.format, **self.options(image, quality))
+        except _PILLOW_ERRORS as error:
+            size = f"{image.shape[1]}x{image.shape[0]} pixels"
+            raise InputError(f"{self.name} cannot code an image of {size}: {error}") from None
         return out.getvalue()
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:

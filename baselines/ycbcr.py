@@ -136,13 +136,18 @@ def to_rgb(
         (16 * steps, 219 * steps, 224 * steps) if limited_range else (0, peak, peak)
     )
     c_zero = 128 * steps
+    if color_space in (ColorSpace.RGB, ColorSpace.YCGCO):
+        c_span = y_span  # only the weighted colour differences have a range of their own
     if color_space is ColorSpace.RGB:
-        c_zero, c_span = black, y_span
+        c_zero = black
+    gains = np.array([255 / y_span, 255 / c_span, 255 / c_span])
+    # To 22 binary places, as the reference decoder of BPG has it: it decides what is a half.
+    matrix = np.round(rgb_matrix(color_space) * gains * 2**22) / 2**22
     luma, *chroma = (_upsample(plane, planes[0].shape, cosited, peak) for plane in planes)
-    luma = (luma - black) * (255 / y_span)
+    luma -= black
     if chroma:
-        cb, cr = ((c - c_zero) * (255 / c_span) for c in chroma)
-        rgb = [y * luma + b * cb + r * cr for y, b, r in rgb_matrix(color_space).tolist()]
+        cb, cr = (plane - c_zero for plane in chroma)
+        rgb = [y * luma + b * cb + r * cr for y, b, r in matrix.tolist()]
     else:
-        rgb = [luma] * 3
+        rgb = [luma * gains[0]] * 3
     return np.stack([_round(channel, 255).astype(np.uint8) for channel in rgb], axis=-1)
