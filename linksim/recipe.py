@@ -42,12 +42,14 @@ class CbrRange(Settings):
 class TrainingImages(Settings):
     """Photographs to cut crops from.
 
-    root: a folder, searched with its subfolders. crop: side of the square crops in pixels.
-    downscale: each photograph is scaled by a random factor between the two before it is cropped
-    (it removes JPEG artefacts). holdout: how many photographs are kept for validation.
+    root: a folder, searched with its subfolders. about: what it holds, for the card.
+    crop: side of the square crops in pixels. downscale: each photograph is scaled by a random
+    factor between the two before it is cropped (it removes JPEG artefacts).
+    holdout: how many photographs are kept for validation.
     """
 
     root: Path
+    about: str = ""
     crop: PositiveInt = 128
     downscale: tuple[float, float] | None = (0.5, 1.0)
     flip: bool = True

@@ -267,7 +267,7 @@ def _card(
 ) -> dict[str, Any]:
     """What a user must know of weights: where they come from and what they reached."""
     return {
-        "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "recipe": recipe.model_dump(mode="json", by_alias=True, exclude={"images": {"root"}}),
         "steps": trainer.global_step,
         "images_seen": trainer.global_step * recipe.batch_size * trainer.world_size,
         "training_seconds": round(seconds),
