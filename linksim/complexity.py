@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import linksim.selective_scan  # noqa: F401 - registers the scan and its formula
 from linksim.codec import Codec, Received, RxInfo, TxInfo
@@ -112,10 +112,14 @@ def count_parameters(codec: Codec) -> int:
 def count_macs(function: Callable[[], None]) -> tuple[int, int]:
     """(macs, scan_macs) of what ``function`` runs, as in :class:`Complexity`."""
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with FlopCounterMode(display=False, custom_mapping={attention: sdpa_flop}) as counter:
+    with FlopCounterMode(display=False, custom_mapping={attention: _attention_flops}) as counter:
         function()  # torch 2.14 knows attention on a GPU only: hence the mapping
     scan = counter.get_flop_counts()["Global"].get(torch.ops.linksim.selective_scan, 0)
     return (counter.get_total_flops() - scan) // 2, scan // 2
+
+
+def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(q, k, v)
 
 
 def _device(codec: Codec) -> torch.device:
