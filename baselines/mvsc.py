@@ -208,7 +208,11 @@ class MVSC4(MVSC):
 
 
 class SignalEstimator(nn.Module):
-    """s_hat [B, C, h, w], an estimate of the transmitted latent, from the received one."""
+    """s_hat [B, C, h, w], an estimate of the transmitted latent, from the received one.
+
+    The convolutions estimate the noise and s_hat is what it leaves: a received latent is most of
+    the answer where the SNR is high, and ``hidden`` channels could not carry all of a wide one.
+    """
 
     def __init__(self, *, channels: int, hidden: int = 16) -> None:
         super().__init__()
@@ -228,7 +232,7 @@ class SignalEstimator(nn.Module):
         for pair in self.pairs:
             x = F.relu(x + pair(x))
         sent = (y != 0).any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
-        s_hat: Tensor = self.exit(x)
+        s_hat: Tensor = y - self.exit(x)
         return s_hat * sent  # nothing is estimated of channels that were not sent
 
 

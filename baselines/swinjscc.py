@@ -37,7 +37,12 @@ class SwinJSCC(NeuralCodec):
     paper: ClassVar[str] = "Yang et al., IEEE TCCN 2024"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "small": {"dims": (32, 48, 64, 80), "depths": (1, 1, 2, 1), "heads": (2, 3, 4, 5)},
+        "small": {
+            "dims": (32, 48, 64, 80),
+            "depths": (1, 1, 2, 1),
+            "heads": (2, 3, 4, 5),
+            "latent_channels": 128,
+        },
     }
 
     def __init__(

@@ -1,0 +1,167 @@
+"""MVSC: its SNR estimate and losses against closed forms, its blocks against their equations."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from baselines.mambavision import Attention, MambaVisionMixer, WindowLevel
+from baselines.mvsc import MVSC, MVSC4, SignalEstimator, snr_estimate_db
+from linksim.codec import Decoded, Frame, Received
+from linksim.errors import InputError
+
+
+@pytest.mark.parametrize("snr_db", [-7.0, 0.0, 13.0])
+def test_a_perfect_estimate_of_the_signal_measures_the_snr(snr_db: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    signal = torch.randn(2, 8, 100, 100, generator=generator) / 2**0.5
+    noise = torch.randn(signal.shape, generator=generator) / 2**0.5 * 10 ** (-snr_db / 20)
+    estimate = snr_estimate_db(signal + noise, signal)
+    torch.testing.assert_close(estimate, torch.full((2,), snr_db), rtol=0, atol=0.1)
+
+
+def test_channels_that_were_not_sent_do_not_enter_the_estimate() -> None:
+    torch.manual_seed(0)
+    estimator = SignalEstimator(channels=4)
+    y = torch.randn(1, 4, 6, 6)
+    y[:, 2:] = 0
+    s_hat = estimator(y)
+    assert bool((s_hat[:, 2:] == 0).all())
+    torch.testing.assert_close(snr_estimate_db(y, s_hat), snr_estimate_db(y[:, :2], s_hat[:, :2]))
+
+
+@pytest.mark.parametrize("codec_class", [MVSC, MVSC4])
+def test_it_is_never_told_the_snr(codec_class: type[MVSC]) -> None:
+    codec = codec_class(**codec_class.presets["cifar10"]).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        latent = codec.analysis(images, None)
+        assert torch.equal(latent, codec.analysis(images, torch.tensor([20.0, 20.0])))
+        blind, told = codec.synthesis(latent, None), codec.synthesis(latent, torch.ones(2))
+    assert torch.equal(blind.images, told.images)
+    assert blind.report["snr_db_estimate"].shape == (2,)
+    assert torch.equal(blind.report["snr_db_estimate"], told.report["snr_db_estimate"])
+    assert codec.encoder_uses_snr is False
+
+
+def test_the_report_of_mvsc4() -> None:
+    codec = MVSC4(**{**MVSC4.presets["cifar10"], "classes": 7})
+    latent = torch.rand(2, 8, 8, 8)
+    training = codec.train().synthesis(latent, None).report
+    assert training["class_logits"].shape == (2, 7)
+    assert torch.equal(training["class_index"], training["class_logits"].argmax(dim=1))
+    assert set(codec.eval().synthesis(latent, None).report) == {"snr_db_estimate", "class_index"}
+
+
+def test_the_loss_adds_up_by_hand() -> None:
+    """Image off by 1/255: 0.1; SNR off by 2 dB: 0.4; s_hat off by 1/2: 2.5; no idea of 10 classes:
+    10 ln 10."""
+    codec = MVSC4(**MVSC4.presets["cifar10"])
+    images = torch.rand(2, 3, 32, 32)
+    sent = torch.full((2, 8 * 8 * 4), math.sqrt(0.5) * (1 + 1j))  # unit power, every real sqrt(1/2)
+    frame = Frame.analog(3 * sent)  # the link takes the 3 away
+    ones = torch.ones(sent.shape)
+    received = Received(symbols=sent + 0.5 + 0.5j, gain=ones, no_eff=ones, used=frame.used)
+    codec.estimator = torch.nn.Identity()  # s_hat = y: off by 1/2 in every real
+    logits, estimate = torch.zeros(2, 10), torch.tensor([5.0, 9.0])
+    loss = codec.training_loss(
+        decoded=Decoded(
+            images=images + 1 / 255,
+            report={"snr_db_estimate": estimate, "class_logits": logits},
+        ),
+        images=images,
+        frame=frame,
+        received=received,
+        snr_db=torch.tensor([7.0, 7.0]),
+        labels=torch.tensor([0, 9]),
+    )
+    torch.testing.assert_close(loss, torch.tensor(0.1 + 0.4 + 2.5 + 10 * math.log(10)))
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+def test_labels_out_of_range_are_refused(label: int) -> None:
+    codec = MVSC4(**MVSC4.presets["cifar10"])
+    images, symbols = torch.rand(1, 3, 8, 8), torch.ones(1, 16, dtype=torch.complex64)
+    ones = torch.ones(1, 16)
+    frame = Frame.analog(symbols)
+    with pytest.raises(InputError, match=r"labels 0\.\.9"):
+        codec.training_loss(
+            decoded=Decoded(images=images),
+            images=images,
+            frame=frame,
+            received=Received(symbols=symbols, gain=ones, no_eff=ones, used=frame.used),
+            snr_db=torch.zeros(1),
+            labels=torch.tensor([label]),
+        )
+
+
+def test_mambavision_mixer_is_its_equations() -> None:
+    """Token by token and channel by channel, in float64."""
+    torch.manual_seed(0)
+    length, dim, half, states, rank = 5, 8, 4, 8, 1
+    mixer = MambaVisionMixer(dim=dim).double()
+    tokens = torch.randn(1, length, dim, dtype=torch.float64)
+    projected = (tokens @ mixer.in_proj.weight.T)[0]
+    padded = F.pad(projected, (0, 0, 1, 1))
+    kernel, bias = mixer.conv.weight[:, 0], mixer.conv.bias
+    convolved = torch.stack([(padded[k : k + 3] * kernel.T).sum(0) + bias for k in range(length)])
+    mixed = convolved / (1 + torch.exp(-convolved))
+    x, z = mixed[:, :half], mixed[:, half:]
+    h = torch.zeros(half, states, dtype=torch.float64)
+    rows = []
+    for k in range(length):
+        p = mixer.x_proj.weight @ x[k]
+        B, C = p[rank : rank + states], p[rank + states :]
+        delta = torch.log1p(torch.exp(mixer.dt_proj.weight @ p[:rank] + mixer.dt_proj.bias))
+        decay = torch.exp(-torch.exp(mixer.A_log) * delta[:, None])
+        h = decay * h + (delta * x[k])[:, None] * B
+        rows.append(torch.cat([h @ C + mixer.D * x[k], z[k]]))
+    expected = torch.stack(rows) @ mixer.out_proj.weight.T + mixer.out_proj.bias
+    torch.testing.assert_close(mixer(tokens)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_is_torchs() -> None:
+    torch.manual_seed(0)
+    ours = Attention(dim=8, heads=2)
+    torchs = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    with torch.no_grad():
+        torchs.in_proj_weight.copy_(ours.qkv.weight)
+        torchs.in_proj_bias.copy_(ours.qkv.bias)
+        torchs.out_proj.load_state_dict(ours.out_proj.state_dict())
+    x = torch.randn(3, 5, 8)
+    torch.testing.assert_close(ours(x), torchs(x, x, x, need_weights=False)[0])
+
+
+def test_windows_do_not_see_each_other() -> None:
+    torch.manual_seed(0)
+    level = WindowLevel(dim=8, depth=2, window=4, heads=2).eval()
+    x = torch.randn(1, 8, 8, 6)
+    changed = x.clone()
+    changed[:, 0, 5, 1] += 1
+    moved = (level(changed) - level(x)).abs().sum(dim=(0, 1))
+    assert bool((moved[4:, :4] > 0).all())
+    assert bool((moved[:4] == 0).all())
+    assert bool((moved[:, 4:] == 0).all())
+
+
+@pytest.mark.parametrize(("depth", "scans"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+def test_the_first_half_of_a_levels_blocks_scans(depth: int, scans: int) -> None:
+    level = WindowLevel(dim=8, depth=depth, window=2, heads=2)
+    mixers = [type(block.mixer) for block in level.blocks]
+    assert mixers == [MambaVisionMixer] * scans + [Attention] * (depth - scans)
+
+
+def test_settings_of_the_paper() -> None:
+    cifar, large = MVSC(**MVSC.presets["cifar10"]), MVSC(**MVSC.presets["paper"])
+    assert (cifar.downsampling, cifar.latent_channels) == (4, 8)  # CBR 8 / 96
+    assert (large.downsampling, large.latent_channels) == (16, 96)  # CBR 96 / 1536
+
+
+def test_levels_must_fit_together() -> None:
+    with pytest.raises(InputError, match="entries"):
+        MVSC(depths=(1, 1), windows=(8,), heads=(2, 2))
+    with pytest.raises(InputError, match="cannot be split"):
+        MVSC(dim=6, depths=(1,), windows=(8,), heads=(4,))
+    with pytest.raises(InputError, match="classes is 1"):
+        MVSC4(**{**MVSC4.presets["cifar10"], "classes": 1})
