@@ -187,7 +187,7 @@ def _varying(table: pd.DataFrame, **values: str | float) -> list[str]:
 def _curves(facet: _Facet, metric: str, looks: Mapping[str, Look]) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_COLUMN_INCHES, 2.6), layout="constrained")
+    figure = Figure(figsize=(_COLUMN_INCHES, 2.8), layout="constrained")
     figure.suptitle(facet.title, x=0.01, ha="left", fontsize=6.5, color=_GREY)
     axes = figure.add_subplot()
     axes.grid(axis="y", color="0.9", linewidth=0.5)
@@ -200,14 +200,16 @@ def _curves(facet: _Facet, metric: str, looks: Mapping[str, Look]) -> "Figure":
         _side_by_side(axes, known.set_index("codec").loc[codecs], facet.x, metric, looks)
         return figure
     for codec in codecs:
-        _curve(axes, known[known["codec"] == codec], facet.x, metric, looks[codec], codec)
+        points = known[known["codec"] == codec]
+        _curve(axes, points, facet.x, metric, looks[codec], _label(codec, looks))
     if facet.x == "snr_db" and known[facet.x].nunique() <= _MOST_TICKS:
         axes.set_xticks(known[facet.x].unique())
-    _legend(axes, known.groupby("codec")[metric].mean(), looks)
+    # below, where it covers no curve
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
     return figure
 
 
-def _curve(axes: "Axes", points: pd.DataFrame, x: str, metric: str, look: Look, codec: str) -> None:
+def _curve(axes: "Axes", points: pd.DataFrame, x: str, metric: str, look: Look, label: str) -> None:
     """One codec: its line, and its interval as a band."""
     low, high = _interval(points, metric)
     axes.fill_between(points[x], low, high, color=look.colour, alpha=0.13, linewidth=0)
@@ -218,7 +220,7 @@ def _curve(axes: "Axes", points: pd.DataFrame, x: str, metric: str, look: Look, 
         marker=look.marker,
         markeredgecolor="white",
         markeredgewidth=0.4,
-        label=codec,
+        label=label,
     )
     if look.dashes:
         line.set_dashes(look.dashes)
@@ -247,13 +249,6 @@ def _interval(points: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
 
 def _label(codec: str, looks: Mapping[str, Look]) -> str:
     return f"{codec} (bound)" if looks[codec].dashes else codec
-
-
-def _legend(axes: "Axes", heights: "pd.Series[float]", looks: Mapping[str, Look]) -> None:
-    """A legend in the order in which the curves lie above each other."""
-    handles = sorted(axes.get_lines(), key=lambda line: -heights[str(line.get_label())])
-    labels = [_label(str(line.get_label()), looks) for line in handles]
-    axes.legend(handles=handles, labels=labels, frameon=False, handlelength=2.4, loc="best")
 
 
 def _metric_label(metric: str, lines: pd.DataFrame) -> str:
