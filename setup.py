@@ -7,11 +7,12 @@ nothing of Python or torch.
 """
 
 import platform
+from pathlib import Path
 
 from setuptools import Extension, setup
 
 SOURCES = "linksim/selective_scan/csrc"
-FLAGS = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno"]
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-w"]
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
     INSTRUCTION_SETS |= {
@@ -24,7 +25,7 @@ setup(
         Extension(
             f"linksim.selective_scan._native_{name}",
             sources=[f"{SOURCES}/scan.cpp"],
-            depends=[f"{SOURCES}/scan.h", f"{SOURCES}/vec.h"],
+            depends=sorted(str(path) for path in Path(SOURCES).glob("*.h")),
             extra_compile_args=[*FLAGS, "-fvisibility=hidden", *flags],
             extra_link_args=["-fopenmp"],
             language="c++",

@@ -56,6 +56,7 @@ class Scan(ctypes.Structure):
         ("u", Border),
         ("y", Border),
         ("d_u", Border),
+        ("sum", Border),
         ("csi", ctypes.c_void_p),
         ("csi_interval", ctypes.c_int64),
         ("softplus", ctypes.c_int32),
@@ -151,6 +152,11 @@ class Call:
     def pointer(self, tensor: Tensor) -> int:
         self._alive.append(tensor.contiguous())
         return self._alive[-1].data_ptr()
+
+    def set_sum(self, result: Tensor) -> None:
+        """Where the directions are added: in the result itself if it is float32."""
+        exact = result.dtype == torch.float32 or self.scan.directions == 1
+        self.scan.sum = self.border(result if exact else torch.empty(result.shape))
 
     def set_checkpoints(self, checkpoints: Tensor) -> None:
         for direction, states in zip(self.scan.direction, checkpoints, strict=False):

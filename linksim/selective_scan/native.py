@@ -84,6 +84,7 @@ def _scan(
     checkpoints = torch.empty(_checkpoint_shape(u, A, keep_checkpoints))
     call = Call(u, delta, A, B, C, D, delta_bias, csi, delta_softplus, csi_interval, reverse)
     call.scan.y = border_of(y)
+    call.set_sum(y)
     if keep_checkpoints:
         call.set_checkpoints(checkpoints)
     if not call.forward():
@@ -151,6 +152,7 @@ def _scan_backward(
     d_D, d_bias = torch.empty(2, directions, batch, slabs * SLAB)
     call.scan.y = call.border(dy)
     call.scan.d_u = border_of(d_u)
+    call.set_sum(d_u)
     call.set_checkpoints(checkpoints)
     for i, direction in enumerate(call.scan.direction[:directions]):
         direction.d_delta = border_of(d_delta[i])

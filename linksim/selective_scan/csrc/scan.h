@@ -1,4 +1,4 @@
-// The C interface of the selective scan, mirrored by ctypes structures in native.py.
+// The C interface of the selective scan, mirrored by ctypes structures in kernel.py.
 #pragma once
 
 #include <cstdint>
@@ -12,38 +12,42 @@ struct Border {
 };
 
 // One direction over the tokens: parameters and, in the backward pass, their gradients.
-// C_ is channels, Cp channels rounded up to whole slabs, S = Cp / 64 slabs.
+// S is the number of slabs of 64 channels, the last of them padded.
 struct Direction {
-  Border delta, B, C;      // [batch, L, channels], [batch, L, N] twice
-  const float* A;          // [channels, N]
-  const float* D;          // [channels]
-  const float* bias;       // [channels]
+  Border delta, B, C;  // [batch, L, channels], [batch, L, N] twice
+  const float* A;      // [channels, N]
+  const float* D;      // [channels]
+  const float* bias;   // [channels]
   int32_t reverse;
-  float* checkpoints;      // [batch, S, chunks, N, 64]: states at the chunks' first tokens; or null
-  Border d_delta;          // [batch, L, channels]
-  float* d_BC;             // [S, batch, L, 2N]: each slab's share of dB and dC
-  float* d_A;              // [batch, Cp, N]
-  float* d_D;              // [batch, Cp]
-  float* d_bias;           // [batch, Cp]
+  float* checkpoints;  // [batch, S, chunks, N, 64]: states before the chunks' first tokens; or null
+  Border d_delta;      // [batch, L, channels]
+  float* d_BC;         // [S, batch, L, 2N]: each slab's share of dB and dC
+  float* d_A;          // [batch, S * 64, N]
+  float* d_D;          // [batch, S * 64]
+  float* d_bias;       // [batch, S * 64]
 };
 
 struct Scan {
   int64_t batch, length, channels, states;
-  Border u, y;                 // y is dy in the backward pass
-  Border d_u;
-  const float* csi;            // [batch] or null
-  int64_t csi_interval;        // 0: only before the first token
+  Border u;
+  Border y;    // dy in the backward pass
+  Border d_u;  // backward only
+  Border sum;  // float32 [batch, L, channels] where the directions' outputs, or du, are added:
+               // may be y or d_u itself. Unused with one direction.
+  const float* csi;      // [batch] or null
+  int64_t csi_interval;  // 0: only before the first token
   int32_t softplus;
-  int32_t directions;          // 1 or 2; their outputs are added
+  int32_t directions;  // 1 or 2; their outputs are added
   int32_t threads;
   Direction direction[2];
 };
 
+#define LINKSIM_EXPORT __attribute__((visibility("default")))
 extern "C" {
 // 0: done. 1: done, and an output is not finite. 2: out of memory, nothing done.
-__attribute__((visibility("default"))) int32_t linksim_scan_forward(const Scan* scan);
-__attribute__((visibility("default"))) int32_t linksim_scan_backward(const Scan* scan);
+LINKSIM_EXPORT int32_t linksim_scan_forward(const Scan* scan);
+LINKSIM_EXPORT int32_t linksim_scan_backward(const Scan* scan);
 // Tokens between two checkpoints, channels in a slab.
-__attribute__((visibility("default"))) int64_t linksim_scan_chunk();
-__attribute__((visibility("default"))) int64_t linksim_scan_slab();
+LINKSIM_EXPORT int64_t linksim_scan_chunk();
+LINKSIM_EXPORT int64_t linksim_scan_slab();
 }

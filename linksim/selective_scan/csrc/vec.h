@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
 #elif defined(__AVX2__)
@@ -26,23 +30,52 @@ static inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 
 static inline Vec broadcast(float x) { return x - Vec{}; }
 
-static inline Vec vmax(Vec a, Vec b) { return a > b ? a : b; }
-static inline Vec vmin(Vec a, Vec b) { return a < b ? a : b; }
+static inline Vec vmax(Vec a, Vec b) {  // GCC 12 makes a compare and a blend of ?:
+#if defined(__AVX512F__)
+  return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
 
-// 2^t as scale * (1 + excess): scale a power of two, excess in (-0.3, 0.42).
+// 2^t as scale * (1 + excess), excess small.
 //
 // Kept apart because h * 2^t = scale * (h + excess * h) rounds nothing but h: at weak decay 2^t
-// itself, rounded to the floats below one, would err by 3e-8 a token in the same direction.
-// t is held to [-126, 127]. The polynomial is the minimax fit of (2^f - 1) with relative error
-// 9.1e-8 of 2^f on |f| <= 1/2.
+// itself, rounded to the floats below one, would err by up to 3e-8 a token in one direction.
 struct Exp2 {
   Vec excess;
   Vec scale;
 };
 
+#if defined(__AVX512F__)
+
+// t = k/16 + f, |f| <= 1/32: scale = 2^(k/16) from a table of 16, excess a cubic minimax fit of
+// 2^f - 1, in error by 1e-9 of 2^f.
 static inline Exp2 exp2_parts(Vec t) {
-  constexpr float ROUND = 12582912.0f + 127.0f;  // 1.5 * 2^23 rounds; 127 is the exponent's bias
-  t = vmin(vmax(t, broadcast(-126.0f)), broadcast(127.0f));
+  constexpr float ROUND = 0x1.8p19f;  // adding it leaves k in the last bits
+  const __m512 powers = _mm512_setr_ps(
+      0x1.000000p0f, 0x1.0b5586p0f, 0x1.172b84p0f, 0x1.2387a6p0f, 0x1.306fe0p0f, 0x1.3dea64p0f,
+      0x1.4bfdaep0f, 0x1.5ab07ep0f, 0x1.6a09e6p0f, 0x1.7a1148p0f, 0x1.8ace54p0f, 0x1.9c4918p0f,
+      0x1.ae89fap0f, 0x1.c199bep0f, 0x1.d5818ep0f, 0x1.ea4afap0f);
+  const Vec rounded = t + ROUND;
+  const Vec k = rounded - ROUND;
+  const Vec f = t - k;
+  Vec q = broadcast(0x1.c6ac6ap-5f);
+  q = q * f + 0x1.ebfff4p-3f;
+  q = q * f + 0x1.62e430p-1f;
+  const __m512 power = _mm512_permutexvar_ps((__m512i)rounded, powers);
+  return {q * f, (Vec)_mm512_scalef_ps(power, (__m512)k)};
+}
+
+#else
+
+// t = k + f, |f| <= 1/2: scale = 2^k, excess a minimax fit of 2^f - 1, in error by 9.1e-8 of 2^f.
+// t is held to [-126, 127].
+static inline Exp2 exp2_parts(Vec t) {
+  constexpr float ROUND = 0x1.8p23f + 127.0f;  // adding it leaves k + 127 in the last bits
+  t = -vmax(-vmax(t, broadcast(-126.0f)), broadcast(-127.0f));
   const Vec biased = t + ROUND;
   const Vec f = t - (biased - ROUND);
   Vec q = broadcast(0x1.5bba14p-10f);
@@ -52,6 +85,8 @@ static inline Exp2 exp2_parts(Vec t) {
   q = q * f + 0x1.62e42ap-1f;
   return {q * f, (Vec)((IntVec)biased << 23)};
 }
+
+#endif
 
 constexpr float LOG2_E = 0x1.715476p+0f;
 
@@ -95,24 +130,14 @@ static inline Vec add_neighbours(Vec a, Vec b) {
 #endif
 }
 
-// out[i] += sum of the lanes of v[i], for COUNT vectors (a power of two).
+// out[i] += the sum of v's lanes from i * LANES / COUNT to (i + 1) * LANES / COUNT.
 template <int COUNT>
-static inline void add_lane_sums(const Vec* v, float* out) {
-  if constexpr (COUNT >= LANES) {
-    for (int i = 0; i < COUNT; i += LANES) {
-      Vec level[LANES];
-      for (int j = 0; j < LANES; ++j) level[j] = v[i + j];
-#pragma GCC unroll 4
-      for (int width = LANES; width > 1; width /= 2)
-#pragma GCC unroll 8
-        for (int j = 0; j < width / 2; ++j) level[j] = add_neighbours(level[2 * j], level[2 * j + 1]);
-      store(out + i, load(out + i) + level[0]);
-    }
-  } else {
-    for (int i = 0; i < COUNT; ++i) {
-      float sum = 0;
-      for (int j = 0; j < LANES; ++j) sum += v[i][j];
-      out[i] += sum;
-    }
-  }
+static inline void add_sums(Vec v, float* out) {
+  for (int width = LANES / COUNT; width > 1; width /= 2) v = add_neighbours(v, v);
+  typedef float Part __attribute__((vector_size(4 * COUNT)));
+  Part part, sum;
+  std::memcpy(&part, &v, sizeof part);
+  std::memcpy(&sum, out, sizeof sum);
+  sum += part;
+  std::memcpy(out, &sum, sizeof sum);
 }
