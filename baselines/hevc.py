@@ -15,6 +15,7 @@ _CHROMA_NAMES = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
 # x265 and libavcodec take no picture with a side below 16 and no block larger than a side.
 MIN_SIDE = 16
 
+# No bytes that an arithmetic decoder, which reads zeros behind the end, takes for that end.
 _FILLER = b"\xb5" * 64
 
 _X265_PARAMS = {
@@ -28,23 +29,17 @@ _X265_PARAMS = {
     "keyint": 1,
     "bframes": 0,
     "rc-lookahead": 0,
-    # Constant QP, the same for the I slice as asked for, and no distortion measure but the MSE.
+    "allow-non-conformance": 1,  # long thin pictures need smaller blocks than their level has
+    # Constant QP, for the I slice the one asked for, and no distortion measure but the MSE.
     "ipratio": 1,
     "aq-mode": 0,
     "cutree": 0,
     "psy-rd": 0,
     "psy-rdoq": 0,
-    # The search of the preset `veryslow` as far as it concerns intra pictures.
+    # Searches: as the preset `veryslow`, where it matters to intra pictures.
     "rd": 6,
     "rdoq-level": 2,
     "tu-intra-depth": 3,
-    "b-intra": 0,
-    "rect": 0,
-    "amp": 1,
-    "sao": 1,
-    "signhide": 1,
-    "strong-intra-smoothing": 1,
-    "rskip": 0,
 }
 
 
@@ -53,6 +48,7 @@ def encode(planes: Planes, *, qp: int, chroma_format_idc: int, min_block: int) -
 
     planes: Y, Cb, Cr, whose luma sides are multiples of min_block and at least MIN_SIDE.
     qp: 0 to 51, the slice's. chroma_format_idc: 1 4:2:0, 2 4:2:2, 3 4:4:4. min_block: 8, 16 or 32.
+    InputError where x265 refuses the size.
     """
     height, width = planes[0].shape
     largest_block = next(size for size in (64, 32, 16) if size <= min(height, width))
@@ -68,7 +64,10 @@ def encode(planes: Planes, *, qp: int, chroma_format_idc: int, min_block: int) -
         rows = np.zeros((target.height, target.line_size), np.uint8)
         rows[:, : plane.shape[1]] = plane
         target.update(rows.tobytes())
-    packets = [*context.encode(frame), *context.encode(None)]
+    try:
+        packets = [*context.encode(frame), *context.encode(None)]
+    except av.FFmpegError as error:
+        raise InputError(f"x265 refuses a picture of {width}x{height}: {error.strerror}") from None
     return b"".join(bytes(packet) for packet in packets)
 
 

@@ -145,14 +145,22 @@ class WebP(PillowCodec):
 
 
 class Avif(PillowCodec):
-    """AVIF, 4:2:0; the quality is libavif's."""
+    """AVIF, 4:2:0; the quality is libavif's.
+
+    speed: 0 (slowest search) to 10.
+    """
 
     name = "avif"
     format = "AVIF"
     qualities = range(100, -1, -1)
 
+    def __init__(self, *, speed: int = 4) -> None:
+        if not 0 <= speed <= 10:
+            raise InputError(f"AVIF speed {speed}; allowed: 0 (slowest) to 10")
+        self.speed = speed
+
     def options(self, image: NDArray[np.uint8], quality: int) -> dict[str, Any]:
-        return {"quality": quality, "subsampling": "4:2:0", "speed": 4, "max_threads": 1}
+        return {"quality": quality, "subsampling": "4:2:0", "speed": self.speed, "max_threads": 1}
 
 
 class Memoised(SourceCodec):
