@@ -27,6 +27,7 @@ from linksim.units import channel_bandwidth_ratio, esno_to_ebno_db, symbol_budge
 from linksim.zoo import weights_path
 
 VERSIONED = ("linksim", "torch", "sionna")
+KEPT_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Plan:
 def plan_sweep(scenario: Scenario) -> Plan:
     """Open the images, check the codecs and name every point; raises InputError."""
     images = scenario.images
-    items = open_images(
+    opened = open_images(
         images.source,
         root=images.root,
         split=images.split,
@@ -61,16 +62,17 @@ def plan_sweep(scenario: Scenario) -> Plan:
         resize=images.resize,
         limit=images.limit,
     )
+    items, digest = _kept_and_digested(opened)
     link = Link(scenario.channel, scenario.equalizer)
     common = {
         "versions": {name: version(name) for name in VERSIONED},
         "seed": scenario.seed,
-        "images": _images_digest(items),
+        "images": digest,
         "channel": link.name,
         "trials": scenario.trials,
         "metrics": scenario.metrics,
     }
-    names = {item.name for item in items}
+    names = set(opened.names)
     points = []
     for codec in scenario.codecs:
         identity = codec_identity(codec)
@@ -229,12 +231,16 @@ def _batches(items: Sequence[ImageItem], batch_size: int) -> Iterator[list[Image
         yield batch
 
 
-def _images_digest(items: Sequence[ImageItem]) -> str:
-    digest = hashlib.sha256()
-    for item in items:
+def _kept_and_digested(images: Sequence[ImageItem]) -> tuple[Sequence[ImageItem], str]:
+    """The images, in memory if they are not too many to keep, and the digest of their pixels."""
+    digest, kept, size = hashlib.sha256(), [], 0
+    for item in images:
         digest.update(f"{item.name}{tuple(item.image.shape)}{item.label}".encode())
         digest.update(item.image.numpy().tobytes())
-    return digest.hexdigest()
+        size += item.image.nbytes
+        if size <= KEPT_BYTES:
+            kept.append(item)
+    return (kept if size <= KEPT_BYTES else images), digest.hexdigest()
 
 
 def _pictures_of(scenario: Scenario, cbr: float, snr_db: float, names: set[str]) -> tuple[str, ...]:

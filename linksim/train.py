@@ -97,7 +97,7 @@ class Training(L.LightningModule):
         loss = self._loss(sent.decoded.images, images).mean() if own_loss is None else own_loss
         if not bool(torch.isfinite(loss)):
             raise InputError(
-                f"the loss is {float(loss)} at step {self.global_step}; lower lr or clip_norm"
+                f"the loss is {loss.item()} at step {self.global_step}; lower lr or clip_norm"
             )
         self.log("loss", loss, prog_bar=True)
         self.log("lr", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
@@ -166,7 +166,7 @@ class Training(L.LightningModule):
     def val_dataloader(self) -> DataLoader[Any]:
         side = self._recipe.images.crop
         crops = [
-            (centre_crop(item.image, side, name=item.name).float() / 255, item.label or 0)
+            (centre_crop(item.image, side, name=item.name).float() / 255, -1)
             for item in self._held_out
         ]
         return DataLoader(crops, batch_size=self._recipe.batch_size)  # type: ignore[arg-type]
@@ -178,12 +178,12 @@ def train(recipe: Recipe, folder: Path) -> Path:
     The folder gets ``checkpoints/``, ``metrics.csv`` (the learning curve), TensorBoard's events and
     at the end ``<name>.safetensors`` with ``<name>.json``, its card. Raises InputError.
     """
+    L.seed_everything(derive_seed(recipe.seed, "init") % 2**32, verbose=False)
     codec = codec_from_settings(recipe.codec)
     if not isinstance(codec, NeuralCodec):
         raise InputError(f"codec {recipe.codec.codec!r} is not neural; there is nothing to train")
     codec.train()
     training, held_out = split_images(recipe)
-    L.seed_everything(derive_seed(recipe.seed, "init") % 2**32, verbose=False)
     module = Training(recipe, codec, training, held_out)
     timer = Timer()
     checkpoints = ModelCheckpoint(

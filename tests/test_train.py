@@ -1,0 +1,145 @@
+"""Training: learns, resumes exactly, repeats exactly, and leaves weights that a scenario takes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from linksim.codec_lookup import codec_from_settings
+from linksim.errors import InputError
+from linksim.recipe import Recipe, load_recipe
+from linksim.settings import CodecSettings
+from linksim.train import split_images, train
+
+CONV = f"{Path(__file__).parent / 'conv.py'}:Conv"
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve smooth random pictures of 80x100."""
+    folder = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(0)
+    for i in range(12):
+        coarse = Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        coarse.resize((100, 80), Image.Resampling.BICUBIC).save(folder / f"{i:02}.png")
+    return folder
+
+
+def recipe(photographs: Path, **changes: object) -> Recipe:
+    settings: dict[str, object] = {
+        "name": "conv",
+        "codec": {"codec": CONV},
+        "channel": {"type": "rayleigh"},
+        "snr_db": [1, 10, 19],
+        "cbr": {"low": 1 / 96, "high": 1 / 24},
+        "images": {"root": photographs, "crop": 32, "holdout": 3},
+        "validation": {"every": 20, "snr_db": [1, 19]},
+        "steps": 40,
+        "batch_size": 4,
+        "lr": 0.01,
+        "warmup": 4,
+        "ema": 0.8,
+        "checkpoint_every": 5,
+    }
+    return Recipe.model_validate({**settings, **changes})
+
+
+def test_it_learns_and_leaves_weights_with_a_card(photographs: Path, tmp_path: Path) -> None:
+    path = train(recipe(photographs), tmp_path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["steps"] == 40
+    assert card["images_seen"] == 160
+    assert card["held_out_images"] == ["00", "04", "08"]
+    assert card["training_images"] == 9
+    assert torch.__version__.startswith(card["versions"]["torch"])
+    untrained = train(recipe(photographs, steps=1, name="untrained"), tmp_path / "untrained")
+    before = json.loads(untrained.with_suffix(".json").read_text())
+    assert card["validation"]["val_psnr"] > before["validation"]["val_psnr"] + 3
+    assert card["validation"]["psnr_19dB"] > card["validation"]["psnr_1dB"]
+    assert (tmp_path / "csv" / "metrics.csv").is_file()
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+    codec = codec_from_settings(CodecSettings(codec=CONV, weights=str(path)))
+    assert isinstance(codec, torch.nn.Module)
+    assert not codec.training
+    weights = load_file(path)
+    assert all(torch.equal(value, weights[name]) for name, value in codec.state_dict().items())
+
+
+def test_weights_remember_their_options(photographs: Path, tmp_path: Path) -> None:
+    wide = {"codec": CONV, "preset": "wide"}
+    path = train(recipe(photographs, codec=wide, steps=1), tmp_path)
+    codec = codec_from_settings(CodecSettings(codec=CONV, weights=str(path)))
+    assert codec.latent_channels == 32  # type: ignore[attr-defined]
+    other = CodecSettings(codec=CONV, weights=str(path), options={"latent_channels": 8})
+    with pytest.raises(InputError, match="do not fit Conv"):
+        codec_from_settings(other)
+
+
+def test_cut_off_and_gone_on_is_as_if_it_had_not_been(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(recipe(photographs), tmp_path / "whole")
+
+    from linksim import train as module
+
+    step = module.Training.training_step
+
+    def power_cut(self: module.Training, *args: object) -> torch.Tensor:
+        if self.global_step == 18:
+            raise RuntimeError("power cut")
+        return step(self, *args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Training, "training_step", power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(recipe(photographs), tmp_path / "cut")
+    resumed = train(recipe(photographs), tmp_path / "cut")
+    a, b = load_file(whole), load_file(resumed)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_another_seed_is_another_training(photographs: Path, tmp_path: Path) -> None:
+    paths = [
+        train(recipe(photographs, steps=2, seed=seed), tmp_path / str(i))
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    one, same, other = (load_file(path)["encoder.weight"] for path in paths)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("loss", ["ms_ssim", "lpips"])
+def test_other_losses(photographs: Path, tmp_path: Path, loss: str) -> None:
+    images = {"root": photographs, "crop": 64, "holdout": 3, "downscale": None}
+    path = train(recipe(photographs, loss=loss, steps=2, precision="bf16", images=images), tmp_path)
+    assert path.is_file()
+
+
+def test_held_out_photographs_are_not_trained_on(photographs: Path) -> None:
+    training, held_out = split_images(recipe(photographs))
+    assert set(training.names).isdisjoint(held_out.names)
+    assert len(training) + len(held_out) == 12
+
+
+def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holdout is 12, but .* holds 12 images"):
+        split_images(recipe(photographs, images={"root": photographs, "holdout": 12}))
+    with pytest.raises(InputError, match="'bpg_ldpc' is not neural"):
+        train(recipe(photographs, codec={"codec": "bpg_ldpc"}), tmp_path)
+    with pytest.raises(InputError, match=r"the loss is (nan|inf)"):
+        train(recipe(photographs, lr=1e30, warmup=0, ema=None), tmp_path)
+    path = tmp_path / "r.yaml"
+    path.write_text("codec: {codec: mambajscc}\nlearning_rate: 1\n")
+    with pytest.raises(InputError, match=r"unknown key 'learning_rate' \(allowed: "):
+        load_recipe(path)
+
+
+def test_shipped_recipes_are_valid() -> None:
+    folder = Path(__file__).parent.parent / "scenarios" / "train"
+    names = {load_recipe(path).name for path in folder.glob("**/*.yaml")}
+    assert "mambajscc-small-rayleigh" in names
