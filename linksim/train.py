@@ -175,8 +175,9 @@ class Training(L.LightningModule):
 def train(recipe: Recipe, folder: Path) -> Path:
     """Train by a recipe, going on where a run in ``folder`` stopped; returns the weights' path.
 
-    The folder gets ``checkpoints/``, ``metrics.csv`` (the learning curve), TensorBoard's events and
-    at the end ``<name>.safetensors`` with ``<name>.json``, its card. Raises InputError.
+    The folder gets ``checkpoints/``, the learning curve in ``csv/`` (a file a start),
+    TensorBoard's events and at the end ``<name>.safetensors`` with ``<name>.json``, its card.
+    Raises InputError.
     """
     L.seed_everything(derive_seed(recipe.seed, "init") % 2**32, verbose=False)
     codec = codec_from_settings(recipe.codec)
@@ -189,6 +190,7 @@ def train(recipe: Recipe, folder: Path) -> Path:
     checkpoints = ModelCheckpoint(
         folder / "checkpoints", every_n_train_steps=recipe.checkpoint_every, save_last=True
     )
+    starts = len(list((folder / "csv").glob("start_*")))  # CSVLogger wipes a folder it finds
     averaging = [] if recipe.ema is None else [EMAWeightAveraging(decay=recipe.ema)]
     trainer = L.Trainer(
         max_steps=recipe.steps,
@@ -200,7 +202,7 @@ def train(recipe: Recipe, folder: Path) -> Path:
         strategy=recipe.strategy,
         callbacks=[timer, checkpoints, TrainingProgress(), *averaging],
         logger=[
-            CSVLogger(folder, name="", version="csv", flush_logs_every_n_steps=50),
+            CSVLogger(folder, name="csv", version=f"start_{starts}", flush_logs_every_n_steps=50),
             TensorBoardLogger(folder, name="", version="tensorboard"),
         ],
         log_every_n_steps=50,

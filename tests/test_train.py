@@ -60,7 +60,7 @@ def test_it_learns_and_leaves_weights_with_a_card(photographs: Path, tmp_path: P
     before = json.loads(untrained.with_suffix(".json").read_text())
     assert card["validation"]["val_psnr"] > before["validation"]["val_psnr"] + 3
     assert card["validation"]["psnr_19dB"] > card["validation"]["psnr_1dB"]
-    assert (tmp_path / "csv" / "metrics.csv").is_file()
+    assert (tmp_path / "csv" / "start_0" / "metrics.csv").is_file()
     assert list((tmp_path / "tensorboard").glob("events*"))
 
     codec = codec_from_settings(CodecSettings(codec=CONV, weights=str(path)))
