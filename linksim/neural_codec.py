@@ -80,7 +80,7 @@ class NeuralCodec(Codec, nn.Module):
         with self._autocast(images):
             latent = self.analysis(_pad(images, self.stride), tx.snr_db).float()
         channels = self.channels_that_fit(tx)
-        return Frame.analog(_pair(latent[:, :channels].flatten(1)))
+        return Frame.analog(pair_reals(latent[:, :channels].flatten(1)))
 
     def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
         """Unpair, fill up with zeros, synthesise, crop, clamp."""
@@ -171,7 +171,7 @@ def _crop(images: Tensor, size: tuple[int, int]) -> Tensor:
     return images[..., : size[0], : size[1]].float()
 
 
-def _pair(reals: Tensor) -> Tensor:
+def pair_reals(reals: Tensor) -> Tensor:
     """[B, n] reals to [B, ceil(n/2)] complex symbols, neighbours paired, within each image."""
     if reals.shape[1] % 2:
         reals = F.pad(reals, (0, 1))
