@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.ldpc import TransportPlan, transport_chain
+from baselines.ldpc import TransportChain, TransportPlan, transport_chain
 from linksim.codec import ChannelProbe, Received
 from linksim.seeding import derive_seed
 
@@ -113,35 +113,93 @@ class BlerTables:
         self._device = device
         self._cache = (cache or _user_cache()) / f"sionna-{version('sionna')}"
         self._curves: dict[CurveKey, BlerCurve] = {}
+        self._onsets: dict[CurveKey, float] = {}
         self._capacities: dict[tuple[int, float], float] = {}
 
     def bler(self, plan: TransportPlan, snr_db: float) -> float:
-        """Probability that a transport block fails; 1 beyond the capacity, without measuring."""
-        at = (plan.num_symbols, snr_db)
-        if at not in self._capacities:
-            best = frame_capacities(self._probe, plan.num_symbols, snr_db, device=self._device)
-            self._capacities[at] = float(best.max())
-        if self._capacities[at] < plan.info_bits_per_symbol:
+        """Probability that a transport block fails. No curve is measured to say that it is 1."""
+        if self._best_capacity(plan.num_symbols, snr_db) < plan.info_bits_per_symbol:
+            return 1.0
+        if self._known(plan) is None and snr_db < self._onset(plan):
             return 1.0
         return self.curve(plan)(snr_db)
 
     def curve(self, plan: TransportPlan) -> BlerCurve:
         """The whole curve of a plan."""
-        key = CurveKey.of(self._probe.name, plan, self._iterations)
-        if key not in self._curves:
-            found = _shipped().get(key) or self._cached(key)
-            self._curves[key] = found or self._measured(key, plan)
-        return self._curves[key]
-
-    def _cached(self, key: CurveKey) -> BlerCurve | None:
-        path = self._path(key)
-        return read_curves(path).get(key) if path.is_file() else None
-
-    def _measured(self, key: CurveKey, plan: TransportPlan) -> BlerCurve:
+        known = self._known(plan)
+        if known is not None:
+            return known
+        key = self.key(plan)
         _log.info("measuring the block error rate of %s", key)
-        curve = measure_bler(plan, self._probe, iterations=self._iterations, device=self._device)
+        curve = self._curves[key] = self.measure(plan)
         write_curves(self._path(key), {key: curve})
         return curve
+
+    def measure(self, plan: TransportPlan, frames: int = FRAMES) -> BlerCurve:
+        """Measure a curve, whether known or not, and keep nothing.
+
+        It starts where a frame of the first batch passes (below, it says 1) and ends where none
+        fails; in steps of 0.25 dB and, far up on channels with outage, of 1 dB.
+        """
+        counts = [min(_BATCH, frames - done) for done in range(0, frames, _BATCH)]
+        batches = [self._batch(plan, i, count) for i, count in enumerate(counts)]
+        snrs: list[float] = []
+        failures: list[int] = []
+        for snr_db in _snr_steps(self._onset(plan)):
+            snrs.append(snr_db)
+            failures.append(sum(batch.failing(snr_db) for batch in batches))
+            if failures[-1] == 0:
+                break
+        return BlerCurve(frames=frames, snr_db=tuple(snrs), failures=tuple(failures))
+
+    def key(self, plan: TransportPlan) -> CurveKey:
+        """The name of a plan's curve over this channel."""
+        return CurveKey.of(self._probe.name, plan, self._iterations)
+
+    def _known(self, plan: TransportPlan) -> BlerCurve | None:
+        key = self.key(plan)
+        if key not in self._curves:
+            path = self._path(key)
+            kept = read_curves(path) if path.is_file() else {}
+            found = _shipped().get(key) or kept.get(key)
+            if found is None:
+                return None
+            self._curves[key] = found
+        return self._curves[key]
+
+    def _onset(self, plan: TransportPlan) -> float:
+        """The lowest SNR of the grid at which the first batch's best frame passes."""
+        key = self.key(plan)
+        if key not in self._onsets:
+            batch = self._batch(plan, 0, _BATCH)
+            snr_db = self._shannon_limit(plan)
+            while not batch.best_passes(snr_db) and snr_db < _SNR_RANGE_DB[1]:
+                snr_db += _FINE_STEP_DB
+            self._onsets[key] = snr_db
+        return self._onsets[key]
+
+    def _shannon_limit(self, plan: TransportPlan) -> float:
+        """The lowest SNR of the grid at which some frame's capacity reaches the plan's rate."""
+        low, high = (round(snr / _FINE_STEP_DB) for snr in _SNR_RANGE_DB)
+        while low < high:
+            middle = (low + high) // 2
+            capacity = self._best_capacity(plan.num_symbols, middle * _FINE_STEP_DB)
+            if capacity >= plan.info_bits_per_symbol:
+                high = middle
+            else:
+                low = middle + 1
+        return low * _FINE_STEP_DB
+
+    def _best_capacity(self, num_symbols: int, snr_db: float) -> float:
+        at = (num_symbols, snr_db)
+        if at not in self._capacities:
+            frames = frame_capacities(self._probe, num_symbols, snr_db, device=self._device)
+            self._capacities[at] = float(frames.max())
+        return self._capacities[at]
+
+    def _batch(self, plan: TransportPlan, index: int, frames: int) -> "_Batch":
+        chain = transport_chain(plan, iterations=self._iterations, device=self._device)
+        return _Batch(chain, self._probe, derive_seed("bler", index), frames, self._device)
 
     def _path(self, key: CurveKey) -> Path:
         return self._cache / f"{derive_seed(repr(key)):016x}.csv"
@@ -165,55 +223,20 @@ def frame_capacities(
     return _capacities(probe(symbols, snr_db, derive_seed("bler", 0)))
 
 
-def measure_bler(
-    plan: TransportPlan,
-    probe: ChannelProbe,
-    *,
-    iterations: int,
-    frames: int = FRAMES,
-    device: str = "cpu",
-) -> BlerCurve:
-    """The block error rate of a plan's transport blocks over a channel.
-
-    Starts where a frame of the first batch passes (below, the curve says 1) and ends where none
-    fails; in steps of 0.25 dB and, far up on channels with outage, of 1 dB.
-    """
-    batches = [
-        _Batch(plan, probe, i, min(_BATCH, frames - i * _BATCH), iterations, device)
-        for i in range(-(-frames // _BATCH))
-    ]
-    start = _shannon_limit(plan, probe, device)
-    while not batches[0].best_passes(start) and start < _SNR_RANGE_DB[1]:
-        start += _FINE_STEP_DB
-    snrs: list[float] = []
-    failures: list[int] = []
-    for snr_db in _snr_steps(start):
-        snrs.append(snr_db)
-        failures.append(sum(batch.failing(snr_db) for batch in batches))
-        if failures[-1] == 0:
-            break
-    return BlerCurve(frames=frames, snr_db=tuple(snrs), failures=tuple(failures))
-
-
 class _Batch:
     """Some frames of random payload, and which of their code blocks have passed."""
 
     def __init__(
-        self,
-        plan: TransportPlan,
-        probe: ChannelProbe,
-        index: int,
-        frames: int,
-        iterations: int,
-        device: str,
+        self, chain: TransportChain, probe: ChannelProbe, seed: int, frames: int, device: str
     ) -> None:
-        self._chain = transport_chain(plan, iterations=iterations, device=device)
+        self._chain = chain
         self._probe = probe
-        self._seed = derive_seed("bler", index)
-        generator = torch.Generator().manual_seed(self._seed)
-        payload = torch.randint(0, 2, (frames, plan.payload_bits), generator=generator)
-        self._symbols = self._chain.encode(payload.to(device))
-        self._passed = torch.zeros(frames, plan.segmentation.num_blocks, dtype=torch.bool)
+        self._seed = seed
+        generator = torch.Generator().manual_seed(seed)
+        payload = torch.randint(0, 2, (frames, chain.plan.payload_bits), generator=generator)
+        self._symbols = chain.encode(payload.to(device))
+        blocks = chain.plan.segmentation.num_blocks
+        self._passed = torch.zeros(frames, blocks, dtype=torch.bool)
 
     def best_passes(self, snr_db: float) -> bool:
         """Whether the frame with the best channel passes at this SNR."""
@@ -257,20 +280,6 @@ def _snr_steps(start_db: float) -> Iterator[float]:
         yield snr_db
         steps += 1
         snr_db += _FINE_STEP_DB if steps < _FINE_STEPS else _COARSE_STEP_DB
-
-
-def _shannon_limit(plan: TransportPlan, probe: ChannelProbe, device: str) -> float:
-    """The lowest SNR of the grid at which some frame's capacity reaches the plan's rate."""
-    low, high = (round(snr / _FINE_STEP_DB) for snr in _SNR_RANGE_DB)
-    while low < high:
-        middle = (low + high) // 2
-        snr_db = middle * _FINE_STEP_DB
-        best = frame_capacities(probe, plan.num_symbols, snr_db, device=device).max()
-        if best >= plan.info_bits_per_symbol:
-            high = middle
-        else:
-            low = middle + 1
-    return low * _FINE_STEP_DB
 
 
 def read_curves(path: Path) -> dict[CurveKey, BlerCurve]:

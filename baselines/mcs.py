@@ -14,8 +14,8 @@ from baselines.bler import (
     MIN_BLER,
     SHIPPED_TABLES,
     BlerCurve,
+    BlerTables,
     CurveKey,
-    measure_bler,
     read_curves,
     write_curves,
 )
@@ -126,12 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=SHIPPED_TABLES, help="table to add to")
     options = parser.parse_args(arguments)
     channel = TypeAdapter(Channel).validate_python(yaml.safe_load(options.channel))
-    probe = LinkProbe(Link(channel))
+    tables = BlerTables(LinkProbe(Link(channel)), iterations=options.iterations)
     for _, plan in reversed(plans_by_payload(options.symbols)):
-        key = CurveKey.of(probe.name, plan, options.iterations)
+        key = tables.key(plan)
         curves = read_curves(options.out) if options.out.is_file() else {}
         if key not in curves:
-            curves[key] = measure_bler(plan, probe, iterations=options.iterations)
+            curves[key] = tables.measure(plan)
             write_curves(options.out, curves)
             print(_summary(key, curves[key]), flush=True)
         if curves[key].snr_db[0] > options.max_snr_db:
