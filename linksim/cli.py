@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from linksim.errors import InputError
+from linksim.runtime import keep_freed_memory
 
 app = typer.Typer(
     name="linksim",
@@ -77,6 +78,41 @@ def train(
 
 
 @app.command()
+def complexity(
+    codec: Annotated[str | None, typer.Argument(help="A codec, as 'codecs' lists them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every neural codec.")] = False,
+    preset: Annotated[str | None, typer.Option(help="A preset; with --all: paper.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value: a constructor option. Repeatable.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Count parameters and multiply-accumulates, and time encode and decode."""
+    from linksim.cli_measure import show_complexity
+
+    show_complexity(
+        codec,
+        everything=everything,
+        preset=preset,
+        settings=settings or [],
+        size=size,
+        as_json=as_json,
+        console=console,
+    )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files, for editors that complete them."""
+    import json
+
+    from linksim.scenario import Scenario
+
+    print(json.dumps(Scenario.model_json_schema(), indent=2))
+
+
+@app.command()
 def codecs() -> None:
     """List the codecs that a scenario can name."""
     from linksim.cli_info import list_codecs
@@ -94,6 +130,7 @@ def info() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
+    keep_freed_memory()
     try:
         app()
     except InputError as error:

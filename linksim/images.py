@@ -14,8 +14,6 @@ from typing import overload
 
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as TF
 
 from linksim.errors import InputError
 from linksim.image_sources import KODAK, SOURCES, Source
@@ -230,6 +228,10 @@ def _check_crop_fits(name: str, size: tuple[int, int], crop: tuple[int, int]) ->
 
 
 def _resized(image: Tensor, size: Size) -> Tensor:
+    # torchvision takes seconds to import, and most sweeps resize nothing.
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as TF
+
     shape = list(size) if isinstance(size, tuple) else [size]
     resized: Tensor = TF.resize(
         image, shape, interpolation=InterpolationMode.BICUBIC, antialias=True

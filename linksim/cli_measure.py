@@ -1,0 +1,103 @@
+"""``linksim complexity`` and ``linksim bench``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from linksim.codec_lookup import codec_from_settings, codec_names, find_codec
+from linksim.complexity import complexity
+from linksim.errors import InputError
+from linksim.neural_codec import NeuralCodec
+from linksim.settings import CodecSettings
+from linksim.store import write_atomically
+
+
+def show_complexity(
+    codec: str | None,
+    *,
+    everything: bool,
+    preset: str | None,
+    settings: list[str],
+    size: int,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Print parameters, MACs and latency of one codec, or of all neural ones."""
+    if (codec is None) != everything:
+        raise InputError("complexity: name one codec, or give --all")
+    if codec is not None:
+        wanted = [CodecSettings(codec=codec, preset=preset, options=_parse_options(settings))]
+    else:
+        wanted = [CodecSettings(codec=n, preset=preset or "paper") for n in _neural_names()]
+    records = [
+        {
+            "codec": one.codec,
+            "preset": one.preset,
+            "size": size,
+            **asdict(complexity(codec_from_settings(one), size)),
+        }
+        for one in wanted
+    ]
+    if as_json:
+        print(json.dumps(records[0] if codec is not None else records))
+    else:
+        console.print(_complexity_table(records))
+
+
+def write_bench(table: pd.DataFrame, path: Path, console: Console) -> None:
+    """Print a bench's table and write it as CSV."""
+    machine = [name for name in ("processor", "threads", "torch") if name in table]
+    shown = Table(title=", ".join(f"{name}: {table[name].iloc[0]}" for name in machine))
+    hidden = {*machine, "system", "gpu"}
+    columns = [name for name in table.columns if name not in hidden]
+    for name in columns:
+        shown.add_column(name, justify="right" if table[name].dtype.kind in "if" else "left")
+    for row in table[columns].itertuples(index=False):
+        shown.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
+    console.print(shown)
+    write_atomically(path, lambda place: table.to_csv(place, index=False))
+    console.print(f"Written to {path}")
+
+
+def _neural_names() -> list[str]:
+    return [name for name in codec_names() if issubclass(find_codec(name), NeuralCodec)]
+
+
+def _parse_options(settings: list[str]) -> dict[str, object]:
+    options: dict[str, object] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {setting!r}: wanted key=value, such as latent_channels=16")
+        options[key] = yaml.safe_load(value)
+    return options
+
+
+def _complexity_table(records: list[dict[str, object]]) -> Table:
+    table = Table(title=f"{records[0]['size']}x{records[0]['size']}, encoder and decoder together")
+    for heading in ("codec", "preset"):
+        table.add_column(heading)
+    for heading in ("parameters", "MACs", "scan MACs", "latency"):
+        table.add_column(heading, justify="right")
+    for record in records:
+        table.add_row(
+            str(record["codec"]),
+            str(record["preset"] or "-"),
+            f"{_number(record['parameters']) / 1e6:.2f} M",
+            *(
+                "-" if record[key] is None else f"{_number(record[key]) / 1e9:.2f} G"
+                for key in ("macs", "scan_macs")
+            ),
+            f"{_number(record['latency_ms']):.0f} ms",
+        )
+    return table
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return value
