@@ -151,7 +151,7 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
-        """Images float32 [B, 3, H, W] in [0, 1], with the size in ``rx.image_size``."""
+        """Images float32 [B, 3, H, W] of ``rx.image_size``; metrics clamp them to [0, 1]."""
 
     def calibrate(self, probe: ChannelProbe) -> None:
         """Called once before a channel's first frame. Link adaptation measures its tables here."""

@@ -83,7 +83,7 @@ class NeuralCodec(Codec, nn.Module):
         return Frame.analog(pair_reals(latent[:, :channels].flatten(1)))
 
     def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
-        """Unpair, fill up with zeros, synthesise, crop, clamp."""
+        """Unpair, fill up with zeros, synthesise, crop."""
         latent = self.latent_of(received.symbols, rx.image_size)
         with self._autocast(latent):
             out = self.synthesis(latent, rx.snr_db)
