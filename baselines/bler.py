@@ -8,7 +8,6 @@ and costs little more than one decoding a code block.
 import csv
 import logging
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,8 +95,8 @@ class CurveKey:
 class BlerTables:
     """Block error rates over one channel: shipped with the package, cached, or measured now.
 
-    cache: folder of measured curves; by default ``linksim/bler`` in the user's cache folder
-    ($XDG_CACHE_HOME or ~/.cache).
+    device: where to measure. cache: folder of measured curves; by default ``linksim/bler`` in the
+        user's cache folder ($XDG_CACHE_HOME or ~/.cache).
     """
 
     def __init__(
@@ -130,9 +129,12 @@ class BlerTables:
         if known is not None:
             return known
         key = self.key(plan)
-        _log.info("measuring the block error rate of %s", key)
+        _log.info("measuring the block error rate of %s, to be kept in %s", key, self._cache)
         curve = self._curves[key] = self.measure(plan)
-        write_curves(self._path(key), {key: curve})
+        try:
+            write_curves(self._path(key), {key: curve})
+        except OSError as error:
+            _log.warning("cannot keep the block error rate of %s: %s", key, error)
         return curve
 
     def measure(self, plan: TransportPlan, frames: int = FRAMES) -> BlerCurve:
@@ -305,12 +307,15 @@ def read_curves(path: Path) -> dict[CurveKey, BlerCurve]:
 def write_curves(path: Path, curves: dict[CurveKey, BlerCurve]) -> None:
     """Write a table, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with open(handle, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(_rows(curves))
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            writer.writerows(_rows(curves))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _rows(curves: dict[CurveKey, BlerCurve]) -> Iterable[Sequence[object]]:

@@ -123,10 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--symbols", type=int, required=True, help="symbol budget of a frame")
     parser.add_argument("--max-snr-db", type=float, default=20.0, help="end with this SNR")
     parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, default=SHIPPED_TABLES, help="table to add to")
     options = parser.parse_args(arguments)
     channel = TypeAdapter(Channel).validate_python(yaml.safe_load(options.channel))
-    tables = BlerTables(LinkProbe(Link(channel)), iterations=options.iterations)
+    probe = LinkProbe(Link(channel))
+    tables = BlerTables(probe, iterations=options.iterations, device=options.device)
     for _, plan in reversed(plans_by_payload(options.symbols)):
         key = tables.key(plan)
         curves = read_curves(options.out) if options.out.is_file() else {}

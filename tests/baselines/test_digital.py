@@ -112,14 +112,14 @@ def test_a_lost_image_can_be_black_and_cost_nothing(images: Tensor) -> None:
     assert not decoded.images.any()
 
 
-@pytest.mark.parametrize("channel", [Awgn(), Rayleigh()])
+@pytest.mark.parametrize("channel", [pytest.param(Awgn(), marks=pytest.mark.slow), Rayleigh()])
 def test_the_envelope_never_falls_and_stays_below_the_bound(
     images: Tensor, channel: FlatChannel
 ) -> None:
     codec, bound = BpgLdpc(), BpgCapacity()
     assert codec.encoder_uses_snr
     means = []
-    for snr_db in (2.0, 5.0, 8.0, 11.0, 14.0, 17.0):
+    for snr_db in (3.0, 7.5, 12.0):
         decoded = run(codec, images, snr_db, channel=channel)
         ideal = run(bound, images, snr_db, channel=channel)
         reached = psnr_db(images, decoded.images)
@@ -127,25 +127,24 @@ def test_the_envelope_never_falls_and_stays_below_the_bound(
         assert (decoded.report["mcs_index"] >= 0).all()
         means.append(float(reached.mean()))
     assert means == sorted(means)
-    assert means[-1] > means[0] + 5
+    assert means[-1] > means[0] + 3
 
 
-@pytest.mark.parametrize("mcs", ["best", QAM16])
-def test_the_ledger_adds_up_to_the_symbols_sent(images: Tensor, mcs: Any) -> None:
+@pytest.mark.parametrize(("mcs", "budget"), [("best", BUDGET), (QAM16, BUDGET), (QAM16, 401)])
+def test_the_ledger_adds_up_to_the_symbols_sent(images: Tensor, mcs: Any, budget: int) -> None:
     codec = BpgLdpc(mcs=mcs)
-    codec.calibrate(LinkProbe(Link(Awgn())))
-    for budget in (400, BUDGET):
-        frame = encode(codec, images, 9.0, budget)
-        assert frame.symbols.shape == (3, budget)
-        assert (frame.used == budget).all()
-        assert frame.bits is not None
-        assert frame.side_info_bits is not None
-        total = frame.bits.payload + frame.bits.crc + frame.bits.parity + frame.bits.padding
-        assert (total % budget == 0).all()
-        assert set((total // budget).tolist()) <= {2, 4, 6, 8}
-        assert (frame.bits.padding >= 0).all()
-        assert (frame.bits.payload > 0).all()
-        assert frame.side_info_bits.tolist() == [24 + 5 * (mcs == "best")] * 3
+    codec.calibrate(LinkProbe(Link(Rayleigh())))
+    frame = encode(codec, images, 9.0, budget)
+    assert frame.symbols.shape == (3, budget)
+    assert (frame.used == budget).all()
+    assert frame.bits is not None
+    assert frame.side_info_bits is not None
+    total = frame.bits.payload + frame.bits.crc + frame.bits.parity + frame.bits.padding
+    assert (total % budget == 0).all()
+    assert set((total // budget).tolist()) <= {2, 4, 6, 8}
+    assert (frame.bits.padding >= 0).all()
+    assert (frame.bits.payload > 0).all()
+    assert frame.side_info_bits.tolist() == [24 + 5 * (mcs == "best")] * 3
 
 
 def test_images_do_not_depend_on_their_batch(images: Tensor) -> None:
@@ -165,14 +164,15 @@ def test_images_do_not_depend_on_their_batch(images: Tensor) -> None:
 
 def test_the_transmitter_acts_on_what_it_believes(images: Tensor) -> None:
     codec = BpgLdpc()
-    link = Link(Awgn())
+    link = Link(Rayleigh())
     codec.calibrate(LinkProbe(link))
-    hopeful = encode(codec, images, 20.0)
-    assert send(codec, hopeful, link, 2.0, range(3)).report["failed"].all()
-    careful = encode(codec, images, 2.0)
-    cautious = send(codec, careful, link, 20.0, range(3))
+    hopeful = encode(codec, images, 12.0)
+    careful = encode(codec, images, 3.0)
+    assert send(codec, hopeful, link, 3.0, range(3)).report["failed"].all()
+    informed = send(codec, hopeful, link, 15.0, range(3))
+    cautious = send(codec, careful, link, 15.0, range(3))
+    assert not informed.report["failed"].any()
     assert not cautious.report["failed"].any()
-    informed = send(codec, hopeful, link, 20.0, range(3))
     assert (psnr_db(images, cautious.images) < psnr_db(images, informed.images)).all()
 
 

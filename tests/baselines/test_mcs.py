@@ -134,6 +134,15 @@ def test_no_curve_is_measured_to_say_that_all_fail(tmp_path: Path, awgn_curve: B
     assert not list(tmp_path.rglob("*.csv"))
 
 
+def test_a_cache_that_cannot_be_written_costs_no_result(
+    tmp_path: Path, awgn_curve: BlerCurve, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    tables = BlerTables(probe_of(Awgn()), iterations=20, cache=tmp_path / "file")
+    assert tables.curve(SMALL) == awgn_curve
+    assert "cannot keep" in caplog.text
+
+
 def test_tables_survive_a_file(tmp_path: Path, awgn_curve: BlerCurve) -> None:
     curves = {
         CurveKey.of("awgn, zf", SMALL, 20): awgn_curve,
