@@ -7,12 +7,15 @@ TensorFlow runs the two models and nothing else: link, metrics and rows are the 
 other codec. Tensors pass between the frameworks by DLPack, without a copy on the same device.
 """
 
+import contextlib
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from linksim.codec import Codec, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError
@@ -82,7 +85,7 @@ class _SavedByKeras:
 
     def __init__(self, path: Path, *, snr_input: bool) -> None:
         self.path = path
-        self._tf = _tensorflow()
+        self._tf = import_tensorflow()
         self._snr_input = snr_input
         self._signature: Any = None
         if path.suffix == ".keras" and path.is_file():
@@ -117,7 +120,7 @@ class _SavedByKeras:
     def _to_tensorflow(self, tensor: Tensor) -> Any:
         if not self._tf.config.list_physical_devices("GPU"):
             tensor = tensor.cpu()
-        capsule = torch.utils.dlpack.to_dlpack(tensor.detach().float().contiguous())
+        capsule = tensor.detach().float().contiguous().__dlpack__()
         return self._tf.experimental.dlpack.from_dlpack(capsule)
 
     def _one_real_tensor(self, out: Any) -> Tensor:
@@ -130,15 +133,20 @@ class _SavedByKeras:
             raise InputError(
                 f"{self.path} gives {outputs.dtype.name} {outputs.shape}; wanted reals [B, ...]"
             )
-        tensor: Tensor = torch.from_dlpack(self._tf.experimental.dlpack.to_dlpack(outputs))
-        return tensor.float()
+        return from_dlpack(self._tf.experimental.dlpack.to_dlpack(outputs)).float()
 
 
-def _tensorflow() -> Any:
+def import_tensorflow() -> Any:
+    """The module ``tensorflow``; raises InputError where it is not installed.
+
+    Triton goes first: each of the two brings an LLVM, and loading Triton's (which Sionna does,
+    through torch.compile) after TensorFlow's ends the process (tensorflow/tensorflow#124205).
+    """
+    with contextlib.suppress(ImportError):  # Triton comes with torch on some platforms only
+        importlib.import_module("triton")
     try:
-        import tensorflow
+        return importlib.import_module("tensorflow")
     except ModuleNotFoundError as error:
         raise InputError(
             f"KerasCodec needs TensorFlow ({error}); pip install 'linksim[tensorflow]'"
         ) from None
-    return tensorflow

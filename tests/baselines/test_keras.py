@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.keras import KerasCodec
+from baselines.keras import KerasCodec, import_tensorflow
 from linksim.channels import Awgn
 from linksim.codec import Received, RxInfo, TxInfo
 from linksim.codec_lookup import build_codec
@@ -23,9 +23,10 @@ REALS = 4 * 6 * 8  # the latent of `pair` for an image of that size
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
-    return pytest.importorskip(
-        "tensorflow", reason="TensorFlow is not installed (pip install linksim[tensorflow])"
-    ).keras
+    try:
+        return import_tensorflow().keras
+    except InputError:
+        pytest.skip("TensorFlow is not installed (pip install linksim[tensorflow])")
 
 
 @pytest.fixture(scope="module")
