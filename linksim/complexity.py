@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import linksim.selective_scan  # noqa: F401 - registers the scan and its formula
 from linksim.codec import Codec, Received, RxInfo, TxInfo
+from linksim.layers import ONEDNN_LINEAR
 from linksim.neural_codec import NeuralCodec
 from linksim.units import snr_db_to_no, symbol_budget
 
@@ -112,11 +113,18 @@ def count_parameters(codec: Codec) -> int:
 
 def count_macs(function: Callable[[], None]) -> tuple[int, int]:
     """(macs, scan_macs) of what ``function`` runs, as in :class:`Complexity`."""
-    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with FlopCounterMode(display=False, custom_mapping={attention: _attention_flops}) as counter:
-        function()  # torch 2.14 knows attention on a GPU only: hence the mapping
+    unknown_to_torch = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        ONEDNN_LINEAR: _linear_flops,
+    }
+    with FlopCounterMode(display=False, custom_mapping=unknown_to_torch) as counter:
+        function()
     scan = counter.get_flop_counts()["Global"].get(torch.ops.linksim.selective_scan, 0)
     return (counter.get_total_flops() - scan) // 2, scan // 2
+
+
+def _linear_flops(x: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * prod(x) * weight[0]
 
 
 def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:

@@ -2,8 +2,38 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from linksim.errors import InputError
+
+ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""(x, weight, bias, …) in oneDNN; None where torch was built without it."""
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``, on a CPU without gradients through oneDNN in float32 as well.
+
+    x [..., in], weight [out, in], bias [out] -> [..., out]. torch hands bfloat16 products to oneDNN
+    and float32 ones to MKL, which on AMD processors is the slower by a third for the tall, thin
+    products of these codecs. The operator is the one that torch.compile emits; it knows no
+    gradient, which is why training keeps to ``F.linear``.
+    """
+    if (
+        ONEDNN_LINEAR is None
+        or torch.is_grad_enabled()
+        or torch.is_autocast_enabled("cpu")
+        or x.device.type != "cpu"
+        or x.dtype != torch.float32
+    ):
+        return F.linear(x, weight, bias)
+    return ONEDNN_LINEAR(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` by :func:`linear`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
 
 
 class PatchMerging(nn.Module):
@@ -16,7 +46,7 @@ class PatchMerging(nn.Module):
     def __init__(self, *, dim: int, out_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim)
-        self.reduction = nn.Linear(4 * dim, out_dim, bias=False)
+        self.reduction = Linear(4 * dim, out_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         B, H, W, C = x.shape
@@ -34,7 +64,7 @@ class PatchDivision(nn.Module):
     def __init__(self, *, dim: int, out_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.expansion = nn.Linear(dim, 4 * out_dim, bias=False)
+        self.expansion = Linear(dim, 4 * out_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         B, H, W, _ = x.shape

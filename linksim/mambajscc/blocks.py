@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
+from linksim.layers import Linear, linear
 from linksim.selective_scan import ScanParameters, selective_scan_bidirectional
 
 STATES = 16
@@ -71,7 +72,7 @@ class ChannelMLP(nn.Sequential):
     """LayerNorm, dim -> dim, GELU, dim -> dim: the channel attention of the block's name."""
 
     def __init__(self, *, dim: int) -> None:
-        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        super().__init__(nn.LayerNorm(dim), Linear(dim, dim), nn.GELU(), Linear(dim, dim))
 
 
 class SS2D(nn.Module):
@@ -80,24 +81,26 @@ class SS2D(nn.Module):
     def __init__(self, *, dim: int, config: BlockConfig) -> None:
         super().__init__()
         inner = 2 * dim
-        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.in_proj = Linear(dim, 2 * inner, bias=False)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.rows = BidirectionalScan(channels=inner, config=config)
         both = config.scan_directions == 4
         self.columns = BidirectionalScan(channels=inner, config=config) if both else None
         self.norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, dim, bias=False)
+        self.out_proj = Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor, snr_db: Tensor | None) -> Tensor:
+        reuse = not torch.is_grad_enabled()  # gradients need what is overwritten in place
         # Two products with the halves of one weight: each result is contiguous, nothing is copied.
         to_a, to_z = self.in_proj.weight.chunk(2)
-        a = self.conv(F.linear(x, to_a).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        a = F.silu(a, inplace=True)
+        a = self.conv(linear(x, to_a).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        a = F.silu(a, inplace=reuse)
         y = self.rows(a.flatten(1, 2), snr_db).view_as(a)
         if self.columns is not None:
             across = self.columns(a.transpose(1, 2).flatten(1, 2), snr_db)
             y = y + across.view_as(a.transpose(1, 2)).transpose(1, 2)
-        return self.out_proj(self.norm(y) * F.silu(F.linear(x, to_z)))  # type: ignore[no-any-return]
+        y, gate = self.norm(y), F.silu(linear(x, to_z), inplace=reuse)
+        return self.out_proj(y.mul_(gate) if reuse else y * gate)  # type: ignore[no-any-return]
 
 
 class BidirectionalScan(nn.Module):
@@ -115,7 +118,7 @@ class BidirectionalScan(nn.Module):
         super().__init__()
         self.config = config
         self.rank = -(-channels // (2 * 16))
-        self.x_proj = nn.Linear(channels, 2 * (self.rank + 2 * STATES), bias=False)
+        self.x_proj = Linear(channels, 2 * (self.rank + 2 * STATES), bias=False)
         self.dt_weight = nn.Parameter(torch.empty(2, channels, self.rank))
         self.dt_bias = nn.Parameter(torch.empty(2, channels))
         self.A_log = nn.Parameter(torch.empty(2, channels, STATES))
@@ -147,7 +150,7 @@ class BidirectionalScan(nn.Module):
     def _parameters_of(self, direction: int, projected: Tensor) -> ScanParameters:
         delta_rank, B, C = torch.split(projected, [self.rank, STATES, STATES], dim=-1)
         return ScanParameters(
-            delta=F.linear(delta_rank, self.dt_weight[direction]),
+            delta=linear(delta_rank, self.dt_weight[direction]),
             A=-self.A_log[direction].exp(),
             B=B,
             C=C,
