@@ -96,7 +96,7 @@ class BlerTables:
     """Block error rates over one channel: shipped with the package, cached, or measured now.
 
     device: where to measure. cache: folder of measured curves; by default ``linksim/bler`` in the
-        user's cache folder ($XDG_CACHE_HOME or ~/.cache).
+        user's cache folder ($XDG_CACHE_HOME or ~/.cache). ``curves``: those looked at so far.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class BlerTables:
         self._iterations = iterations
         self._device = device
         self._cache = (cache or _user_cache()) / f"sionna-{version('sionna')}"
-        self._curves: dict[CurveKey, BlerCurve] = {}
+        self.curves: dict[CurveKey, BlerCurve] = {}
         self._onsets: dict[CurveKey, float] = {}
         self._capacities: dict[tuple[int, float], float] = {}
 
@@ -130,7 +130,7 @@ class BlerTables:
             return known
         key = self.key(plan)
         _log.info("measuring the block error rate of %s, to be kept in %s", key, self._cache)
-        curve = self._curves[key] = self.measure(plan)
+        curve = self.curves[key] = self.measure(plan)
         try:
             write_curves(self._path(key), {key: curve})
         except OSError as error:
@@ -160,14 +160,14 @@ class BlerTables:
 
     def _known(self, plan: TransportPlan) -> BlerCurve | None:
         key = self.key(plan)
-        if key not in self._curves:
+        if key not in self.curves:
             path = self._path(key)
             kept = read_curves(path) if path.is_file() else {}
             found = _shipped().get(key) or kept.get(key)
             if found is None:
                 return None
-            self._curves[key] = found
-        return self._curves[key]
+            self.curves[key] = found
+        return self.curves[key]
 
     def _onset(self, plan: TransportPlan) -> float:
         """The lowest SNR of the grid at which the first batch's best frame passes."""

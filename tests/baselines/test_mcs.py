@@ -261,13 +261,15 @@ def test_bad_schemes_are_refused_in_one_line(options: dict[str, object]) -> None
     assert "\n" not in str(refusal.value)
 
 
-def test_the_command_adds_to_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_adds_to_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     table = tmp_path / "table.csv"
-    command = ["--channel", "{type: awgn}", "--symbols", "100", "--max-snr-db", "-3"]
-    mcs.main([*command, "--out", str(table)])
-    measured = read_curves(table)
-    assert {key.channel for key in measured} == {"awgn, zf"}
-    assert "need" in capsys.readouterr().out
-    mcs.main([*command, "--out", str(table)])
-    assert capsys.readouterr().out == ""
-    assert read_curves(table) == measured
+    command = ["--channel", "{type: awgn}", "--symbols", "100", "--out", str(table)]
+    mcs.main([*command, "--snr-db", "2"])
+    first = read_curves(table)
+    assert {(key.channel, key.num_symbols) for key in first} == {("awgn, zf", 100)}
+    assert any(curve(2.0) == MIN_BLER for curve in first.values())
+    mcs.main([*command, "--snr-db", "3", "--equalizer", "mmse"])
+    both = read_curves(table)
+    assert both.items() > first.items()
+    assert {key.channel for key in both} == {"awgn, zf", "awgn, mmse"}
