@@ -11,7 +11,8 @@ from linksim.neural_codec import NeuralCodec
 def giga_macs(codec: NeuralCodec, side: int) -> float:
     """Billions, of encoder and decoder together, for one square image of that side."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, mode:
+    # With gradients, as in training: torch's counter knows every operator of that path.
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter, mode:
         snr_db = torch.zeros(1)
         out = codec.synthesis(codec.analysis(torch.rand(1, 3, side, side), snr_db), snr_db)
     images = out.images if isinstance(out, Decoded) else out
