@@ -5,24 +5,40 @@
 #include <cstring>
 
 #include "scan.h"
+#include "vec.h"
 
 namespace {
 
 constexpr int SLAB = 64;   // channels taken together
 constexpr int CHUNK = 32;  // tokens taken together
 
-float from_bfloat16(uint16_t bits) {
-  const uint32_t wide = uint32_t(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof value);
-  return value;
+void from_bfloat16(const uint16_t* from, float* to, int count) {
+  int i = 0;
+  for (; i + LANES <= count; i += LANES) {
+    HalfVec half;
+    std::memcpy(&half, from + i, sizeof half);
+    store(to + i, (Vec)(__builtin_convertvector(half, UintVec) << 16));
+  }
+  for (; i < count; ++i) {
+    const uint32_t bits = uint32_t(from[i]) << 16;
+    std::memcpy(to + i, &bits, sizeof bits);
+  }
 }
 
-uint16_t to_bfloat16(float value) {  // to nearest even, NaN stays NaN
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint16_t rounded = uint16_t((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-  return value == value ? rounded : uint16_t(0x7FC0);
+// Rounds to nearest even; NaN stays NaN.
+void to_bfloat16(const float* from, uint16_t* to, int count) {
+  for (int i = 0; i < count; i += LANES) {
+    const int size = count - i < LANES ? count - i : LANES;
+    Vec v = {};
+    if (size == LANES)
+      v = load(from + i);
+    else
+      std::memcpy(&v, from + i, size * sizeof(float));
+    const UintVec bits = (UintVec)v, rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    const UintVec result = v == v ? rounded : UintVec{} + 0x7FC0;
+    const HalfVec half = __builtin_convertvector(result, HalfVec);
+    std::memcpy(to + i, &half, size * sizeof(uint16_t));
+  }
 }
 
 // A stretch of one token's row: width elements from the one numbered first.
@@ -42,31 +58,30 @@ struct Row {
   }
 
   void copy_to(float* to) const {
-    if (tensor.is_bfloat16) {
-      const uint16_t* from = static_cast<const uint16_t*>(tensor.data) + at;
-      for (int i = 0; i < width; ++i) to[i] = from_bfloat16(from[i]);
-    } else {
+    if (tensor.is_bfloat16)
+      from_bfloat16(static_cast<const uint16_t*>(tensor.data) + at, to, width);
+    else
       std::memcpy(to, static_cast<const float*>(tensor.data) + at, width * sizeof(float));
-    }
   }
 
   void write(const float* from) const {
-    if (tensor.is_bfloat16) {
-      uint16_t* to = static_cast<uint16_t*>(tensor.data) + at;
-      for (int i = 0; i < width; ++i) to[i] = to_bfloat16(from[i]);
-    } else if (width == SLAB) {
+    if (tensor.is_bfloat16)
+      to_bfloat16(from, static_cast<uint16_t*>(tensor.data) + at, width);
+    else if (width == SLAB)  // a known size saves a call
       std::memcpy(static_cast<float*>(tensor.data) + at, from, SLAB * sizeof(float));
-    } else {
+    else
       std::memcpy(static_cast<float*>(tensor.data) + at, from, width * sizeof(float));
-    }
   }
+};
 
-  // Asks for the row ahead of its use: rows lie further apart than processors look ahead.
-  void prefetch() const {
-    const int size = tensor.is_bfloat16 ? 2 : 4;
-    const char* from = static_cast<const char*>(tensor.data) + at * size;
-    for (int i = 0; i < width * size; i += 64) __builtin_prefetch(from + i);
-  }
+// Asks for rows ahead of their use: they lie further apart than processors look ahead, and are
+// fetched piece by piece while others are computed.
+struct Ahead {
+  const char* first = nullptr;
+  int64_t stride = 0;  // bytes from one token of the walk to the next
+  int size = 0;        // bytes of an element
+
+  void fetch(int k, int c) const { __builtin_prefetch(first + k * stride + c * size, 0, 2); }
 };
 
 }  // namespace

@@ -20,6 +20,8 @@ void advance(const Task& t, const Slab& b, int n, int c) {
     if (n == 0 && g.restart[k]) h[0] = snr;
     const Vec delta = load(g.delta + k * SLAB + c), du = load(g.du + k * SLAB + c);
     const float *B = g.B + k * states + n, *C = g.C + k * states + n;
+    if (n == 0)
+      for (const Ahead& ahead : g.ahead) ahead.fetch(k, c);
     Vec y[2] = {load(g.y + k * SLAB + c), Vec{}};
 #pragma GCC unroll 16
     for (int i = 0; i < COUNT; ++i) {
@@ -66,6 +68,7 @@ bool walk_forward(Task& t) {
     for (int64_t i = t.begin; i < t.end; ++i) {
       const Slab b = t.slab(i);
       t.stage_slab<false>(b, chunk);
+      t.look_ahead(b, chunk, 1);
       if (t.direction().checkpoints)
         std::memcpy(t.checkpoint(b, chunk), b.state, t.s.states * SLAB * sizeof(float));
       advance_all(t, b);

@@ -4,6 +4,10 @@
 // registers. Tasks share nothing, and sums over channels and images are left in shares that are
 // added up afterwards in one order: how tasks fall on threads changes no bit of the result.
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 #include "backward.h"
 #include "forward.h"
 
@@ -19,12 +23,26 @@ int64_t groups_per_image(const Scan& s) {
   return groups;
 }
 
+// Flushes denormal numbers to zero while it lives: states that fade out of the range of normal
+// floats would slow some processors down a hundredfold.
+class FlushDenormals {
+#if defined(__SSE2__)
+ public:
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#endif
+};
+
 template <typename Walk>
 int32_t run(const Scan& s, bool backward, const Walk& walk) {
   const int64_t slabs = count_slabs(s), groups = groups_per_image(s);
   int32_t status = 0;
 #pragma omp parallel for num_threads(s.threads) schedule(dynamic) reduction(max : status)
   for (int64_t i = 0; i < s.batch * groups; ++i) {
+    const FlushDenormals flush;
     const int64_t group = i % groups;
     Task task(s, i / groups, slabs * group / groups, slabs * (group + 1) / groups, backward);
     if (!task.has_memory()) {

@@ -16,7 +16,6 @@ namespace {
 
 constexpr int TILE_STATES = LANES < 8 ? 4 : 8;  // states and vectors of channels that the
 constexpr int TILE_VECS = 2;                    // backward pass takes together
-constexpr int PREFETCH = 8;                     // rows
 
 int64_t count_slabs(const Scan& s) { return (s.channels + SLAB - 1) / SLAB; }
 int64_t count_chunks(const Scan& s) { return (s.length + CHUNK - 1) / CHUNK; }
@@ -47,7 +46,9 @@ struct Stage {
   float* C;      // [CHUNK, N]
   float* buffer[3];  // [SLAB] each, for rows that cannot be used where they lie
   bool restart[CHUNK];
+  Ahead ahead[3];  // rows of u, delta and y that are staged next
   // Backward only.
+  Ahead results[2];  // rows of du and d_delta that are stored next
   float* decay;  // [CHUNK, tile, 2]: exp(delta A) as excess and scale
   float* kept;   // [CHUNK, tile]: exp(delta A) h_{k-1}
   float* g_B;    // [CHUNK, SLAB]: sum_n dh B
@@ -143,12 +144,6 @@ class Task {
     if (b.width < SLAB) clear_stage();
     for (int k = 0; k < stage.tokens; ++k) {
       const int64_t step = chunk * CHUNK + k, token = this->token(step), at = k * SLAB;
-      if (k + PREFETCH < stage.tokens) {
-        const int64_t ahead = this->token(step + PREFETCH);
-        row(s.u, b, ahead).prefetch();
-        row(direction().delta, b, ahead).prefetch();
-        row(s.y, b, ahead).prefetch();
-      }
       const float* u = row(s.u, b, token).read(stage.buffer[0]);
       const float* raw = row(direction().delta, b, token).read(stage.buffer[1]);
       const float* y = nullptr;
@@ -164,6 +159,31 @@ class Task {
           store(stage.y + at + c, load(b.D + c) * x + (y ? load(y + c) : Vec{}));
       }
     }
+  }
+
+  // Points stage.ahead at what is staged after slab b of a chunk, which is the next slab, or the
+  // first one of the chunk one further along the walk (step = 1) or against it (-1).
+  void look_ahead(const Slab& b, int64_t chunk, int step) {
+    const bool wrap = b.index + 1 == end;
+    const int64_t next = wrap ? chunk + step : chunk;
+    if (next < 0 || next >= count_chunks(s)) return;
+    const Slab then = slab(wrap ? begin : b.index + 1);
+    stage.ahead[0] = ahead(s.u, then, next);
+    stage.ahead[1] = ahead(direction().delta, then, next);
+    stage.ahead[2] = ahead(s.y, then, next);
+    if (step < 0) {
+      const char* const states = reinterpret_cast<const char*>(checkpoint(then, next));
+      for (size_t i = 0; i < s.states * SLAB * sizeof(float); i += 64)
+        __builtin_prefetch(states + i, 0, 2);
+    }
+  }
+
+  // The rows of a slab in a chunk, to be fetched in walking order.
+  Ahead ahead(const Border& t, const Slab& b, int64_t chunk) const {
+    const int size = t.is_bfloat16 ? 2 : 4;
+    const int64_t stride = t.token_stride * size, at = row(t, b, token(chunk * CHUNK)).at;
+    return {static_cast<const char*>(t.data) + at * size, direction().reverse ? -stride : stride,
+            size};
   }
 
  private:

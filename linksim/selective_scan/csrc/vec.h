@@ -18,7 +18,8 @@ constexpr int LANES = 4;
 #endif
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t IntVec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t UintVec __attribute__((vector_size(4 * LANES)));
+typedef uint16_t HalfVec __attribute__((vector_size(2 * LANES)));
 
 static inline Vec load(const float* p) {
   Vec v;
@@ -83,7 +84,7 @@ static inline Exp2 exp2_parts(Vec t) {
   q = q * f + 0x1.c6b752p-5f;
   q = q * f + 0x1.ebf9bcp-3f;
   q = q * f + 0x1.62e42ap-1f;
-  return {q * f, (Vec)((IntVec)biased << 23)};
+  return {q * f, (Vec)((UintVec)biased << 23)};
 }
 
 #endif
