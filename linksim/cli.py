@@ -102,6 +102,45 @@ def complexity(
     )
 
 
+bench_app = typer.Typer(
+    help="Time the scan kernel, the codecs or the link, side by side in one process.",
+    no_args_is_help=True,
+)
+app.add_typer(bench_app, name="bench")
+CsvOption = Annotated[Path, typer.Option(help="Where to write the table as CSV.")]
+
+
+@bench_app.command("codec")
+def bench_codec(
+    codecs: Annotated[
+        list[str] | None, typer.Argument(help="name:preset pairs, such as mambajscc:paper.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
+    csv: CsvOption = Path("bench_codec.csv"),
+) -> None:
+    """Encode and decode one image, each codec in fp32 and in bf16."""
+    from linksim.bench import bench_codecs, in_both_precisions
+    from linksim.cli_measure import parse_pairs, write_bench
+
+    pairs = parse_pairs(codecs or ["mambajscc:paper", "swinjscc:paper", "mambajscc:small"])
+    write_bench(bench_codecs(in_both_precisions(pairs), size=size), csv, console)
+
+
+@bench_app.command("link")
+def bench_link(
+    codec: Annotated[str, typer.Argument(help="A codec.")] = "mambajscc",
+    preset: Annotated[str | None, typer.Option(help="Its preset.")] = "small",
+    size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
+    csv: CsvOption = Path("bench_link.csv"),
+) -> None:
+    """Show how much of a sweep's time is the codec's own, and how much linksim's."""
+    from linksim.bench import bench_link as measured
+    from linksim.cli_measure import write_bench
+    from linksim.settings import CodecSettings
+
+    write_bench(measured(CodecSettings(codec=codec, preset=preset), size=size), csv, console)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON schema of scenario files, for editors that complete them."""

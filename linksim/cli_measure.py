@@ -64,6 +64,14 @@ def write_bench(table: pd.DataFrame, path: Path, console: Console) -> None:
     console.print(f"Written to {path}")
 
 
+def parse_pairs(pairs: list[str]) -> list[tuple[str, str]]:
+    """``name:preset`` strings as pairs; raises InputError."""
+    for pair in pairs:
+        if pair.count(":") != 1:
+            raise InputError(f"bench codec {pair!r}: wanted name:preset, such as mambajscc:paper")
+    return [(name, preset) for name, _, preset in (pair.partition(":") for pair in pairs)]
+
+
 def _neural_names() -> list[str]:
     return [name for name in codec_names() if issubclass(find_codec(name), NeuralCodec)]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -208,10 +208,21 @@ class _Worker:
                 **{name: values[i] for name, values in metrics.items()},
                 "failed": False,
                 **{name: values[i] for name, values in report.items()},
+                **_verdicts({name: values[i] for name, values in report.items()}, point, item),
                 **cost,
                 "cbr_realised": channel_bandwidth_ratio(cost["symbols"], *images.shape[-2:]),
                 "ebno_db": _ebno_db(point.snr_db, cost["payload_bits"], cost["symbols"]),
             }
+
+
+def _verdicts(report: Mapping[str, Any], point: Point, item: ImageItem) -> dict[str, float]:
+    """What a codec reported, held against the truth: |SNR error| in dB, right class or not."""
+    verdicts = {}
+    if "snr_db_estimate" in report:
+        verdicts["snr_error_db"] = abs(report["snr_db_estimate"] - point.snr_db)
+    if "class_index" in report and item.label is not None:
+        verdicts["accuracy"] = float(report["class_index"] == item.label)
+    return verdicts
 
 
 def _ebno_db(snr_db: float, payload_bits: int, symbols: int) -> float:
