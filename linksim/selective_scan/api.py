@@ -1,10 +1,11 @@
 """The public scan functions: checks, choice of the backend, dispatch."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
-from linksim.selective_scan import native, reference
+from linksim.selective_scan import cuda, native, reference
 from linksim.selective_scan.backends import choose_backend
 from linksim.selective_scan.checks import ScanParameters, check_shapes
 
@@ -41,7 +42,7 @@ def selective_scan(
     csi_interval: I in tokens; None sets the initial state only.
     reverse: walk from the last token to the first; ``csi_interval`` counts along the walk.
     backend: ``reference``, ``native`` (CPU) or ``cuda``; None takes ``cuda`` for CUDA tensors,
-        ``native`` for float32 and bfloat16 on a CPU, ``reference`` for all else.
+        ``native`` for float32 and bfloat16 on a CPU, ``reference`` for float64 and all else.
 
     Returns [batch, L, channels] in u's dtype. Gradients reach every tensor but ``csi``, which is
     a told value and not a parameter; none flows through an overwritten state.
@@ -87,10 +88,13 @@ def _scan_sum(
         return native.selective_scan(
             u, scans, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=reverse
         )
+    run = (
+        partial(cuda.selective_scan, cuda.load_kernel())
+        if name == "cuda"
+        else reference.selective_scan
+    )
     outputs = [
-        reference.selective_scan(
-            u, *scan, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=backwards
-        )
+        run(u, scan, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=backwards)
         for scan, backwards in zip(scans, reverse, strict=True)
     ]
     return sum(outputs[1:], start=outputs[0])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from linksim.errors import InputError
+from linksim.selective_scan import cuda
 from linksim.selective_scan.kernel import DETAIL, KERNEL
 
 BACKENDS = ("reference", "native", "cuda")
@@ -14,9 +15,11 @@ BACKENDS = ("reference", "native", "cuda")
 
 def backends() -> dict[str, str]:
     """For each backend, whether it can run here, and with what or why not."""
+    missing = cuda.why_unavailable()
     return {
         "reference": "available (pure torch, any device and dtype)",
         "native": f"available ({DETAIL})" if KERNEL else f"not available: {DETAIL}",
+        "cuda": "available (mamba-ssm)" if missing is None else f"not available: {missing}",
     }
 
 
@@ -30,13 +33,18 @@ def choose_backend(u: Tensor, backend: str | None) -> str:
         )
     if backend == "native":
         _check_native(u)
+    if backend == "cuda" and u.device.type != "cuda":
+        raise InputError(
+            f"selective_scan: u is on {u.device}; the cuda backend takes CUDA tensors"
+            + ("" if cuda.why_unavailable() is None else f" ({cuda.why_unavailable()})")
+        )
     return backend
 
 
 def _default_backend(u: Tensor) -> str:
     if u.device.type == "cpu" and u.dtype in (torch.float32, torch.bfloat16):
         return "native" if KERNEL else _warn_and_use_reference()
-    return "reference"
+    return "cuda" if u.device.type == "cuda" and u.dtype != torch.float64 else "reference"
 
 
 def _check_native(u: Tensor) -> None:

@@ -8,15 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from linksim.selective_scan.checks import ScanParameters, check_finite
+
 
 def selective_scan(
     u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
+    scan: ScanParameters,
     delta_softplus: bool,
     *,
     csi: Tensor | None,
@@ -24,18 +21,20 @@ def selective_scan(
     reverse: bool,
 ) -> Tensor:
     """See :func:`linksim.selective_scan.selective_scan`; computes in float32 or wider."""
+    if not torch.compiler.is_compiling():
+        check_finite(u, scan, csi)
     out_dtype = u.dtype
-    dtype = _compute_dtype(u, delta, A, B, C)
+    dtype = _compute_dtype(u, scan.delta, scan.A, scan.B, scan.C)
     with torch.autocast(u.device.type, enabled=False):
-        u, delta, A, B, C = (t.to(dtype) for t in (u, delta, A, B, C))
-        if delta_bias is not None:
-            delta = delta + delta_bias.to(dtype)
+        u, delta, A, B, C = (t.to(dtype) for t in (u, scan.delta, scan.A, scan.B, scan.C))
+        if scan.delta_bias is not None:
+            delta = delta + scan.delta_bias.to(dtype)
         if delta_softplus:
             delta = F.softplus(delta)
         snr = None if csi is None else csi.detach().to(dtype)
         y = _recurrence(u, delta, A, B, C, snr, csi_interval, reverse)
-        if D is not None:
-            y = y + D.to(dtype) * u
+        if scan.D is not None:
+            y = y + scan.D.to(dtype) * u
     return y.to(out_dtype)
 
 
