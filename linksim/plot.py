@@ -31,6 +31,8 @@ METRIC_LABELS = {
     "ssim": "SSIM",
     "ms_ssim_db": "MS-SSIM (dB)",
     "lpips": "LPIPS (lower is better)",
+    "snr_error_db": "SNR error (dB)",
+    "accuracy": "Accuracy",
 }
 
 _NEEDED = ("codec", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_realised")

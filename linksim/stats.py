@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from linksim.errors import InputError
 
-METRIC_COLUMNS = ("psnr", "ssim", "ms_ssim", "ms_ssim_db", "lpips", "lpips_db")
-METRIC_COLUMNS += ("snr_error_db", "accuracy")
+METRIC_COLUMNS = (
+    *("psnr", "ssim", "ms_ssim", "ms_ssim_db", "lpips", "lpips_db"),
+    *("snr_error_db", "accuracy"),
+)
 POINT_COLUMNS = ("codec", "channel", "snr_db", "cbr")
 
 _CONFIDENCE = 0.95
