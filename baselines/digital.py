@@ -16,7 +16,7 @@ from torch import Tensor
 
 from baselines.bler import BlerTables, frame_capacities
 from baselines.bpg import Chroma
-from baselines.ldpc import TransportPlan, transport_chain
+from baselines.ldpc import TransportChain, TransportPlan, transport_chain
 from baselines.mcs import MCS_INDEX_BITS, MCS_TABLE, Mcs, best_mcs, fixed_mcs, plans_by_payload
 from baselines.source_codecs import SOURCE_CODECS, Bpg, Memoised, SourceCodec, fit
 from linksim.codec import ChannelProbe, Codec, CodedBits, Decoded, Frame, Received, RxInfo, TxInfo
@@ -199,7 +199,7 @@ class BpgLdpc(Codec):
     def _plan(self, choice: int, max_symbols: int) -> TransportPlan:
         return (self._fixed or MCS_TABLE[choice]).plan(max_symbols)
 
-    def _chain(self, plan: TransportPlan, device: torch.device) -> Any:
+    def _chain(self, plan: TransportPlan, device: torch.device) -> TransportChain:
         return transport_chain(plan, iterations=self._iterations, device=str(device))
 
     def _fit(self, picture: Picture, plan: TransportPlan) -> bytes | None:
