@@ -96,17 +96,15 @@ def _compute(
 
 
 def _table(summary: pd.DataFrame, scenario: Scenario) -> Table:
-    """Mean of the first metric, one line a codec and CBR, one column an SNR."""
+    """Mean of the first metric: a line an SNR and CBR, a column a codec."""
     metric = scenario.metrics[0]
-    table = Table(title=f"{scenario.name}: mean {metric} against SNR in dB", title_justify="left")
-    table.add_column("codec")
-    table.add_column("CBR", justify="right")
-    for snr_db in scenario.snr_db:
-        table.add_column(f"{snr_db:g}", justify="right")
-    for codec in scenario.codecs:
-        for cbr in scenario.cbr:
-            lines = summary[(summary["codec"] == codec.name) & (summary["cbr"] == cbr)]
-            means = lines.set_index("snr_db")[metric]
-            cells = [f"{means[snr_db]:.2f}" for snr_db in scenario.snr_db]
-            table.add_row(codec.name, f"{cbr:.4f}", *cells)
+    title = f"{scenario.name}: mean {metric} of {int(summary['images'].iloc[0])} images"
+    table = Table(title=title, title_justify="left")
+    for heading in ("CBR", "SNR (dB)", *(codec.name for codec in scenario.codecs)):
+        table.add_column(heading, justify="right")
+    means = summary.set_index(["codec", "cbr", "snr_db"])[metric]
+    for cbr in scenario.cbr:
+        for snr_db in scenario.snr_db:
+            cells = [f"{means[codec.name, cbr, snr_db]:.2f}" for codec in scenario.codecs]
+            table.add_row(f"{cbr:.4f}", f"{snr_db:g}", *cells)
     return table
