@@ -40,6 +40,13 @@ void recompute(const Task& t, const Slab& b, const float* checkpoint, int n, int
         h[i] = rest + du * B[i];
       }
     }
+    // What comes from the chunk after has its decay behind it.
+    float* const decay = g.decay + 2 * (g.tokens * TILE_VECS + v) * COUNT * LANES;
+#pragma GCC unroll 8
+    for (int i = 0; i < COUNT; ++i) {
+      store(decay + 2 * i * LANES, Vec{});
+      store(decay + (2 * i + 1) * LANES, broadcast(1.0f));
+    }
   }
 }
 
@@ -60,22 +67,27 @@ inline __attribute__((always_inline)) Shares tree(const Function& shares, int i)
   }
 }
 
-// Walks a tile's adjoints back through one chunk.
+// Walks a tile's adjoints back through one chunk. Between two tokens, dh waits for the decay of the
+// later one, so that this and the addition round once.
 template <int COUNT>
 void retreat(const Task& t, const Slab& b, int n, int c) {
   const Stage& g = t.stage;
   const int states = int(t.s.states);
   const float* const A = b.A + n * SLAB + c;
   float* const state = b.state + n * SLAB + c;
-  alignas(64) float d_A[COUNT * TILE_VECS * LANES] = {};
+  constexpr int SIZE = COUNT * TILE_VECS * LANES;
+  alignas(64) float d_A[SIZE] = {};
+  const auto decay = [&](int k, int slot) __attribute__((always_inline)) {
+    const float* const at = g.decay + 2 * (k * SIZE + slot * LANES);
+    return Exp2{load(at), load(at + LANES)};
+  };
   Vec dh[COUNT][TILE_VECS];
 #pragma GCC unroll 8
   for (int i = 0; i < COUNT; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < TILE_VECS; ++v) dh[i][v] = load(state + i * SLAB + v * LANES);
   for (int k = g.tokens - 1; k >= 0; --k) {
-    const float* const decay = g.decay + 2 * k * TILE_VECS * COUNT * LANES;
-    const float* const kept = g.kept + k * TILE_VECS * COUNT * LANES;
+    const float* const kept = g.kept + k * SIZE;
     const float *B = g.B + k * states + n, *C = g.C + k * states + n;
     const int at = k * SLAB + c;
     if (n == 0)
@@ -96,16 +108,14 @@ void retreat(const Task& t, const Slab& b, int n, int c) {
       for (int v = 0; v < TILE_VECS; ++v) {
         const int slot = v * COUNT + i;
         const Vec rest = load(kept + slot * LANES);
-        const Vec adjoint = dh[i][v] + dy[v] * C[i];
+        const Vec adjoint = decay_and_add(dh[i][v], decay(k + 1, slot), dy[v] * C[i]);
         const Vec through = adjoint * rest;
         shares.B += adjoint * du[v];
         shares.C += dy[v] * (rest + du[v] * B[i]);
         g_B[v] += adjoint * B[i];
         g_A[v] += through * load(A + i * SLAB + v * LANES);
         store(d_A + slot * LANES, load(d_A + slot * LANES) + through * delta[v]);
-        const Vec excess = load(decay + 2 * slot * LANES);
-        const Vec scale = load(decay + (2 * slot + 1) * LANES);
-        dh[i][v] = scale * (adjoint + excess * adjoint);
+        dh[i][v] = adjoint;
       }
       return shares;
     };
@@ -123,9 +133,9 @@ void retreat(const Task& t, const Slab& b, int n, int c) {
   for (int i = 0; i < COUNT; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < TILE_VECS; ++v) {
-      const int at = (n + i) * SLAB + c + v * LANES;
-      store(b.state + at, dh[i][v]);
-      store(b.d_A + at, load(b.d_A + at) + load(d_A + (v * COUNT + i) * LANES));
+      const int at = (n + i) * SLAB + c + v * LANES, slot = v * COUNT + i;
+      store(b.state + at, decay_and_add(dh[i][v], decay(0, slot), Vec{}));
+      store(b.d_A + at, load(b.d_A + at) + load(d_A + slot * LANES));
     }
 }
 

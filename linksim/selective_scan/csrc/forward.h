@@ -26,7 +26,7 @@ void advance(const Task& t, const Slab& b, int n, int c) {
 #pragma GCC unroll 16
     for (int i = 0; i < COUNT; ++i) {
       const Exp2 a = exp2_parts(delta * load(A2 + i * SLAB));
-      h[i] = a.scale * (h[i] + a.excess * h[i]) + du * B[i];
+      h[i] = decay_and_add(h[i], a, du * B[i]);
       y[i % 2] += h[i] * C[i];
     }
     store(g.y + k * SLAB + c, y[0] + y[1]);

@@ -50,7 +50,7 @@ int32_t run(const Scan& s, bool backward, const Walk& walk) {
       continue;
     }
     for (task.which = 0; task.which < s.directions; ++task.which)
-      if (!walk(task) && status == 0) status = 1;
+      if (!walk(task)) status = status < 1 ? 1 : status;
   }
   return status;
 }

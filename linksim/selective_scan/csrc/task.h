@@ -49,7 +49,7 @@ struct Stage {
   Ahead ahead[3];  // rows of u, delta and y that are staged next
   // Backward only.
   Ahead results[2];  // rows of du and d_delta that are stored next
-  float* decay;  // [CHUNK, tile, 2]: exp(delta A) as excess and scale
+  float* decay;  // [CHUNK + 1, tile, 2]: exp(delta A) as excess and scale
   float* kept;   // [CHUNK, tile]: exp(delta A) h_{k-1}
   float* g_B;    // [CHUNK, SLAB]: sum_n dh B
   float* g_A;    // [CHUNK, SLAB]: sum_n dh kept A
@@ -67,8 +67,8 @@ class Task {
 
   Task(const Scan& scan, int64_t batch, int64_t begin, int64_t end, bool backward)
       : s(scan), batch(batch), begin(begin), end(end) {
-    const int64_t n = s.states, tile = backward ? CHUNK * TILE_STATES * TILE_VECS * LANES : 0;
-    const int64_t floats = 5 * CHUNK * SLAB + 3 * SLAB + 3 * tile +
+    const int64_t n = s.states, tile = backward ? TILE_STATES * TILE_VECS * LANES : 0;
+    const int64_t floats = 5 * CHUNK * SLAB + 3 * SLAB + (3 * CHUNK + 2) * tile +
                            (end - begin) * slab_floats() + 4 * CHUNK * n;
     memory_.reset(static_cast<float*>(std::aligned_alloc(64, floats * sizeof(float))));
     next_ = memory_.get();
@@ -76,8 +76,8 @@ class Task {
     for (float** p : {&stage.delta, &stage.du, &stage.y, &stage.g_B, &stage.g_A})
       *p = take(CHUNK * SLAB);
     for (float*& p : stage.buffer) p = take(SLAB);
-    stage.decay = take(2 * tile);
-    stage.kept = take(tile);
+    stage.decay = take(2 * (CHUNK + 1) * tile);
+    stage.kept = take(CHUNK * tile);
     slabs_ = take((end - begin) * slab_floats());
     for (float** p : {&stage.B, &stage.C, &stage.d_B, &stage.d_C}) *p = take(CHUNK * n);
   }

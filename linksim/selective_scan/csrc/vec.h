@@ -41,14 +41,19 @@ static inline Vec vmax(Vec a, Vec b) {  // GCC 12 makes a compare and a blend of
 #endif
 }
 
-// 2^t as scale * (1 + excess), excess small.
-//
-// Kept apart because h * 2^t = scale * (h + excess * h) rounds nothing but h: at weak decay 2^t
-// itself, rounded to the floats below one, would err by up to 3e-8 a token in one direction.
+// 2^t as scale * (1 + excess), excess small; scale is one where t is near zero.
 struct Exp2 {
   Vec excess;
   Vec scale;
 };
+
+// h * a + x, for long sums of slowly decaying states: near a = 1 nothing is rounded at the size of
+// h but the result. Rounding a, or h * a, to a float would err by up to 3e-8 a token in the same
+// direction, which 5000 tokens add up to 1e-4.
+static inline Vec decay_and_add(Vec h, Exp2 a, Vec x) {
+  const Vec scaled = a.scale * h;
+  return scaled + (scaled * a.excess + x);
+}
 
 #if defined(__AVX512F__)
 
