@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from linksim.selective_scan import cuda, native, reference
-from linksim.selective_scan.backends import choose_backend
+from linksim.selective_scan.backend import choose_backend
 from linksim.selective_scan.checks import ScanParameters, check_shapes
 
 

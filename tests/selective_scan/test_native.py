@@ -204,17 +204,10 @@ def test_operators_keep_their_promises() -> None:
     """torch's own checks of schema, fake implementation and autograd registration."""
     case = random_case(1, 10, 5, 3).cast(torch.float32)
     lists = [[t.detach().requires_grad_()] for t in case.scan if t is not None]
+    csi = torch.tensor([7.0])
     torch.library.opcheck(
         torch.ops.linksim.selective_scan.default,
-        (
-            case.u,
-            *lists,
-            case.csi.float() if case.csi is not None else None,
-            True,
-            4,
-            [False],
-            True,
-        ),
+        (case.u, *lists, csi, True, 4, [False], True),
     )
 
 
