@@ -90,17 +90,23 @@ class SS2D(nn.Module):
         self.out_proj = Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor, snr_db: Tensor | None) -> Tensor:
-        reuse = not torch.is_grad_enabled()  # gradients need what is overwritten in place
         # Two products with the halves of one weight: each result is contiguous, nothing is copied.
         to_a, to_z = self.in_proj.weight.chunk(2)
-        a = self.conv(linear(x, to_a).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        a = F.silu(a, inplace=reuse)
-        y = self.rows(a.flatten(1, 2), snr_db).view_as(a)
-        if self.columns is not None:
-            across = self.columns(a.transpose(1, 2).flatten(1, 2), snr_db)
-            y = y + across.view_as(a.transpose(1, 2)).transpose(1, 2)
-        y, gate = self.norm(y), F.silu(linear(x, to_z), inplace=reuse)
+        y = self.norm(self._scans(x, to_a, snr_db))
+        reuse = not torch.is_grad_enabled()  # gradients need what is overwritten in place
+        gate = F.silu(linear(x, to_z), inplace=reuse)
         return self.out_proj(y.mul_(gate) if reuse else y * gate)  # type: ignore[no-any-return]
+
+    def _scans(self, x: Tensor, to_a: Tensor, snr_db: Tensor | None) -> Tensor:
+        """Projection, convolution, SiLU and all scans, added: [B, H, W, dim] -> […, 2 dim]."""
+        a = self.conv(linear(x, to_a).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        a = F.silu(a, inplace=not torch.is_grad_enabled())
+        y: Tensor = self.rows(a.flatten(1, 2), snr_db).view_as(a)
+        if self.columns is not None:
+            turned = a.transpose(1, 2)
+            across: Tensor = self.columns(turned.flatten(1, 2), snr_db).view_as(turned)
+            y = y + across.transpose(1, 2)
+        return y
 
 
 class BidirectionalScan(nn.Module):

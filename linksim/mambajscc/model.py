@@ -129,7 +129,10 @@ class Encoder(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)
         x = self.norm(self.embed(images).permute(0, 2, 3, 1))
         for i, stage in enumerate(self.stages):
-            x = stage(self.merge[i - 1](x) if i else x, snr_db)
+            if i > 0:
+                x = self.merge[i - 1](x)
+            for block in stage.children():
+                x = block(x, snr_db)
         if self.modnet is not None:
             x = self.modnet(x, snr_db)
         return self.compress(x).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
@@ -161,24 +164,17 @@ class Decoder(nn.Module):
         if self.modnet is not None:
             x = self.modnet(x, snr_db)
         for stage, divide in zip(self.stages, self.divide, strict=True):
-            x = divide(stage(x, snr_db))
+            for block in stage.children():
+                x = block(x, snr_db)
+            x = divide(x)
         return x.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
-
-
-class Stage(nn.ModuleList):
-    """VSSM-CA blocks at one resolution."""
-
-    def forward(self, x: Tensor, snr_db: Tensor | None) -> Tensor:
-        for block in self:
-            x = block(x, snr_db)
-        return x
 
 
 def _stages(
     dims: Sequence[int], config: BlockConfig, rates: Sequence[Sequence[float]]
 ) -> nn.ModuleList:
     return nn.ModuleList(
-        Stage(VSSMBlock(dim=dim, config=config, drop_path=rate) for rate in stage)
+        nn.ModuleList(VSSMBlock(dim=dim, config=config, drop_path=rate) for rate in stage)
         for dim, stage in zip(dims, rates, strict=True)
     )
 
