@@ -1,0 +1,88 @@
+"""The shipped weights: they load, say where they come from, and get better with the SNR."""
+
+import json
+
+import pytest
+import torch
+
+from linksim.codec_lookup import codec_from_settings
+from linksim.images import open_images
+from linksim.link import Link
+from linksim.neural_codec import NeuralCodec, read_weights_metadata
+from linksim.recipe import Recipe
+from linksim.settings import CodecSettings
+from linksim.transmission import Transmission, encode, transmit, uniform_snr
+from linksim.units import symbol_budget
+from linksim.zoo import weights_path, zoo_names
+
+SIDE = 128
+
+
+def send(name: str, true_db: float, told_db: float, precision: str = "fp32") -> Transmission:
+    """Four Kodak crops over the channel that the weights were trained for."""
+    _, card = read_weights_metadata(weights_path(name))
+    recipe = Recipe.model_validate({**card["recipe"], "images": {"root": "."}})
+    settings = CodecSettings.model_validate(
+        {"codec": recipe.codec.codec, "weights": name, "precision": precision}
+    )
+    codec = codec_from_settings(settings)
+    assert isinstance(codec, NeuralCodec)
+    items = open_images("kodak", crop=SIDE, limit=4)
+    images = torch.stack([item.image for item in items]).float() / 255
+    link, told = Link(recipe.channel), uniform_snr(told_db, 4, "cpu")
+    budget = symbol_budget(1 / 12, SIDE, SIDE)
+    with torch.inference_mode():
+        frame = encode(codec, images, snr_db=told, max_symbols=budget)
+        return transmit(
+            codec,
+            frame,
+            link,
+            snr_db=uniform_snr(true_db, 4, "cpu"),
+            realisation=link.draw(range(4), budget, torch.device("cpu")),
+            rx_snr_db=told,
+            image_size=(SIDE, SIDE),
+        )
+
+
+def mean_psnr(sent: Transmission) -> float:
+    items = open_images("kodak", crop=SIDE, limit=4)
+    images = torch.stack([item.image for item in items]).float() / 255
+    error = (sent.decoded.images.clamp(0, 1) - images).square().flatten(1).mean(1)
+    return float(-10 * error.log10().mean())
+
+
+def test_there_are_weights() -> None:
+    assert "zoo:mambajscc-small-rayleigh" in zoo_names()
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_psnr_rises_with_the_snr(name: str) -> None:
+    psnrs = [mean_psnr(send(name, snr_db, snr_db)) for snr_db in (1, 4, 7, 10, 13, 16, 19)]
+    assert psnrs == sorted(psnrs), psnrs
+    assert psnrs[-1] > psnrs[0] + 0.5
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_the_told_snr_matters(name: str) -> None:
+    right, wrong = send(name, 10, 10), send(name, 10, 1)
+    assert (right.frame.symbols - wrong.frame.symbols).abs().max() > 1e-3
+    assert not torch.equal(right.decoded.images, wrong.decoded.images)
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_bfloat16_costs_no_quality(name: str) -> None:
+    exact, fast = (mean_psnr(send(name, 10, 10, precision)) for precision in ("fp32", "bf16"))
+    assert abs(exact - fast) < 0.05
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_the_card_is_whole(name: str) -> None:
+    path = weights_path(name)
+    _, card = read_weights_metadata(path)
+    assert json.loads(path.with_suffix(".json").read_text()) == card
+    assert card.keys() >= {
+        "recipe", "steps", "images_seen", "training_seconds", "validation", "versions", "machine",
+    }  # fmt: skip
+    assert not any("kodim" in image for image in card["held_out_images"])
+    assert "kodak" not in json.dumps(card["recipe"]).lower()
+    assert path.stat().st_size < 60e6
