@@ -1,5 +1,7 @@
 """MambaJSCC against the paper's numbers, its equations written out, and the contract."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import product
 
@@ -17,6 +19,7 @@ from linksim.mambajscc.blocks import SS2D, BlockConfig, VSSMBlock
 from linksim.mambajscc.model import MambaJSCC
 from linksim.transmission import Transmission, encode, transmit
 
+GOLDEN = (0.61732, 0.37190, 0.45547, 0.36270, 0.48870, -0.12045, 0.58793, 0.41109)
 TINY = MambaJSCC.presets["tiny"]
 ABLATIONS = [
     {"channel_adaptation": adaptation, "scan_directions": directions, "mlp": mlp}
@@ -332,6 +335,14 @@ def test_drop_path_skips_branches_in_training_only() -> None:
 
 
 @torch.inference_mode()
+def test_numbers_are_those_of_version_0_1() -> None:
+    """A later change that alters them is seen: eight pixels of a fixed image and seed."""
+    _, decoded = clean_round_trip(tiny(), random_images(1, 32, 48), torch.tensor([7.0]))
+    found = decoded[0, :, ::9, ::13].flatten()[::6]
+    torch.testing.assert_close(found, torch.tensor(GOLDEN), rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
 def test_bf16_is_near_fp32() -> None:
     codec, images, snr_db = tiny(), random_images(1, 64, 64), torch.tensor([10.0])
     _, exact = clean_round_trip(codec, images, snr_db)
@@ -365,6 +376,25 @@ def test_learns_eight_images_and_profits_from_the_snr() -> None:
             for snr in (0.0, 20.0)
         )
     assert F.mse_loss(good, images) < F.mse_loss(poor, images)
+
+
+MEMORY_PROBE = """
+import resource, torch
+from linksim.mambajscc.model import MambaJSCC
+from linksim.runtime import keep_freed_memory
+keep_freed_memory()
+codec = MambaJSCC(**MambaJSCC.presets["paper"]).eval()
+with torch.inference_mode():
+    codec.synthesis(codec.analysis(torch.rand(1, 3, 512, 768), None), None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+def test_paper_preset_codes_a_photograph_in_two_gibibytes() -> None:
+    out = subprocess.run([sys.executable, "-c", MEMORY_PROBE], capture_output=True, check=True)
+    assert int(out.stdout) < 2 * 2**30
 
 
 @pytest.mark.parametrize(
