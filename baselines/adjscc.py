@@ -24,6 +24,7 @@ class ADJSCC(NeuralCodec):
 
     summary: ClassVar[str] = "convolutions and GDN, channel attention told the SNR"
     paper: ClassVar[str] = "Xu et al., IEEE TCSVT 2022"
+    adapts_to_snr: ClassVar[str] = "told"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"width": 256, "latent_channels": 2},
         "small": {"width": 32, "latent_channels": 8},

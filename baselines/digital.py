@@ -77,6 +77,7 @@ class BpgLdpc(Codec):
 
     summary = "BPG, 5G LDPC and QAM, with link adaptation"
     paper = "BPG (bellard.org/bpg) over 3GPP TS 38.212 and 38.214"
+    adapts_to_snr = "told (mcs: best)"
 
     def __init__(
         self,
@@ -221,6 +222,7 @@ class BpgCapacity(Codec):
 
     summary = "BPG with an ideal code at the channel's ergodic capacity (a bound)"
     paper = "D. Tse and P. Viswanath, Fundamentals of Wireless Communication, section 5.4"
+    adapts_to_snr = "told"
     is_bound = True
 
     def __init__(

@@ -47,6 +47,7 @@ class MVSC(NeuralCodec):
 
     summary: ClassVar[str] = "MambaVision, SNR estimated at the receiver"
     paper: ClassVar[str] = "Li et al., MVSC, IEEE Communications Letters 2025"
+    adapts_to_snr: ClassVar[str] = "estimates it"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "cifar10": {

@@ -35,6 +35,7 @@ class SwinJSCC(NeuralCodec):
 
     summary: ClassVar[str] = "Swin Transformer, Channel ModNet told the SNR"
     paper: ClassVar[str] = "Yang et al., IEEE TCCN 2024"
+    adapts_to_snr: ClassVar[str] = "told"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {

@@ -14,11 +14,12 @@ from linksim.zoo import weights_path, zoo_names
 def list_codecs(console: Console) -> None:
     """One line a codec: name, what it is, its paper and presets."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("codec", "what it is", "paper", "presets"):
+    for heading in ("codec", "what it is", "paper", "adapts to SNR", "rate", "presets"):
         table.add_column(heading)
     for name in codec_names():
         cls = find_codec(name)
-        table.add_row(name, cls.summary, cls.paper, ", ".join(cls.presets) or "-")
+        presets = ", ".join(cls.presets) or "-"
+        table.add_row(name, cls.summary, cls.paper, cls.adapts_to_snr, cls.rates, presets)
     console.print(table)
     console.print("Your own: codec: ./file.py:Class or package.module:Class (see README.md).")
 

@@ -130,7 +130,7 @@ class Codec(ABC):
     """Images to symbols and back. Constructors take keyword arguments only: they are the options
     that a scenario can set.
 
-    summary, paper: one line each for ``linksim codecs``.
+    summary, paper, adapts_to_snr, rates: for ``linksim codecs``, a few words each.
     presets: named sets of constructor options.
     encoder_uses_snr: False lets a sweep encode each image once for all SNRs.
     is_bound: True for a bound that no system reaches; tables and figures mark it.
@@ -138,6 +138,8 @@ class Codec(ABC):
 
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    adapts_to_snr: ClassVar[str] = "no"
+    rates: ClassVar[str] = "any"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     is_bound: ClassVar[bool] = False
     encoder_uses_snr: bool = True

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,6 +39,8 @@ class NeuralCodec(Codec, nn.Module):
 
     stride: int
     downsampling: int
+
+    rates: ClassVar[str] = "fixed, nested"
 
     def __init__(self, *, latent_channels: int, rate: Rate = "fixed") -> None:
         super().__init__()

@@ -44,6 +44,7 @@ class MambaJSCC(NeuralCodec):
 
     summary: ClassVar[str] = "Mamba JSCC that adapts to the SNR through its hidden states"
     paper: ClassVar[str] = "Wu et al., MambaJSCC, arXiv 2409.16592"
+    adapts_to_snr: ClassVar[str] = "told"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"dims": (128, 192, 256, 320), "depths": (2, 2, 6, 2), "latent_channels": 32},
         "small": {
