@@ -110,6 +110,17 @@ app.add_typer(bench_app, name="bench")
 CsvOption = Annotated[Path, typer.Option(help="Where to write the table as CSV.")]
 
 
+@bench_app.command("scan")
+def bench_scan(
+    csv: CsvOption = Path("bench_scan.csv"),
+) -> None:
+    """The selective scan: native kernel, pure torch, and mamba-ssm's reference if installed."""
+    from linksim.bench_scan import bench_scan as measured
+    from linksim.cli_measure import write_bench
+
+    write_bench(measured(), csv, console)
+
+
 @bench_app.command("codec")
 def bench_codec(
     codecs: Annotated[

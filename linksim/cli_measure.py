@@ -1,6 +1,7 @@
 """``linksim complexity`` and ``linksim bench``."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,18 +51,24 @@ def show_complexity(
 
 
 def write_bench(table: pd.DataFrame, path: Path, console: Console) -> None:
-    """Print a bench's table and write it as CSV."""
-    machine = [name for name in ("processor", "threads", "torch") if name in table]
-    shown = Table(title=", ".join(f"{name}: {table[name].iloc[0]}" for name in machine))
-    hidden = {*machine, "system", "gpu"}
-    columns = [name for name in table.columns if name not in hidden]
+    """Print a bench's table and write it as CSV. What all rows share stands above them."""
+    shared = [name for name in table if table[name].nunique(dropna=False) == 1]
+    columns = [name for name in table if name not in shared]
+    console.print(", ".join(f"{name} {table[name].iloc[0]}" for name in shared))
+    shown = Table()
     for name in columns:
-        shown.add_column(name, justify="right" if table[name].dtype.kind in "if" else "left")
+        shown.add_column(str(name), justify="right" if table[name].dtype.kind in "if" else "left")
     for row in table[columns].itertuples(index=False):
-        shown.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
+        shown.add_row(*map(_cell, row))
     console.print(shown)
     write_atomically(path, lambda place: table.to_csv(place, index=False))
     console.print(f"Written to {path}")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4g}"
+    return str(value)
 
 
 def parse_pairs(pairs: list[str]) -> list[tuple[str, str]]:
