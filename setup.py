@@ -24,7 +24,7 @@ setup(
     ext_modules=[
         Extension(
             f"linksim.selective_scan._native_{name}",
-            sources=[f"{SOURCES}/scan.cpp"],
+            sources=[f"{SOURCES}/scan.cpp", f"{SOURCES}/limits.cpp"],
             depends=sorted(str(path) for path in Path(SOURCES).glob("*.h")),
             extra_compile_args=[*FLAGS, "-fvisibility=hidden", *flags],
             extra_link_args=["-fopenmp"],

@@ -89,6 +89,19 @@ SLAB: int = KERNEL.linksim_scan_slab() if KERNEL else 0
 """Channels that the kernel takes together."""
 
 
+def limit(operation: str, rounds: int) -> int:
+    """Do ``multiply_add`` or ``exponential`` on registers alone, in all threads of torch.
+
+    Returns how many single operations were done, in proportion to ``rounds``.
+    """
+    if KERNEL is None:
+        raise RuntimeError(f"the native selective scan is not available: {DETAIL}")
+    function = KERNEL[f"linksim_limit_{operation}"]
+    function.argtypes, function.restype = (ctypes.c_int64, ctypes.c_int32), ctypes.c_int64
+    done: int = function(rounds, torch.get_num_threads())
+    return done
+
+
 def border_of(tensor: Tensor) -> Border:
     return Border(
         data=tensor.data_ptr(),

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from linksim.selective_scan.checks import ScanParameters, check_finite
 
+CHUNK = 64
+"""Tokens whose decays are held at once."""
+
 
 def selective_scan(
     u: Tensor,
@@ -48,20 +51,29 @@ def _recurrence(
     csi_interval: int | None,
     reverse: bool,
 ) -> Tensor:
-    """h_k = exp(delta_k A) h_{k-1} + delta_k u_k B_k and y_k = C_k . h_k, [batch, L, channels]."""
-    length = u.shape[1]
+    """h_k = exp(delta_k A) h_{k-1} + delta_k u_k B_k and y_k = C_k . h_k, [batch, L, channels].
+
+    Goes by chunks of tokens, so that little memory is needed without gradients, and takes tokens
+    by unbind, not by index: the gradient of an index is as large as the whole tensor.
+    """
+    tokens = u.shape[1]
+    if reverse:
+        u, delta, B, C = (t.flip(1) for t in (u, delta, B, C))
     h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
     outputs = []
-    for step in range(length):
-        k = length - 1 - step if reverse else step
-        if snr is not None and (step == 0 or (csi_interval and step % csi_interval == 0)):
-            h = torch.cat([snr[:, None, None].expand(*h.shape[:2], 1), h[..., 1:]], dim=-1)
-        d_k = delta[:, k, :, None]
-        h = torch.exp(d_k * A) * h + d_k * u[:, k, :, None] * B[:, k, None, :]
-        outputs.append((h @ C[:, k, :, None]).squeeze(-1))
-    if reverse:
-        outputs.reverse()
-    return torch.stack(outputs, dim=1)
+    for start in range(0, tokens, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        decays = torch.exp(delta[:, chunk, :, None] * A).unbind(1)
+        driven = ((delta[:, chunk] * u[:, chunk])[..., None] * B[:, chunk, None]).unbind(1)
+        states = []
+        for step, (a_k, x_k) in enumerate(zip(decays, driven, strict=True), start):
+            if snr is not None and (step % csi_interval == 0 if csi_interval else step == 0):
+                h = torch.cat([snr[:, None, None].expand(*h.shape[:2], 1), h[..., 1:]], dim=-1)
+            h = torch.addcmul(x_k, a_k, h)
+            states.append(h)
+        outputs.append((torch.stack(states, dim=1) @ C[:, chunk, :, None]).squeeze(-1))
+    y = torch.cat(outputs, dim=1)
+    return y.flip(1) if reverse else y
 
 
 def _compute_dtype(*tensors: Tensor) -> torch.dtype:

@@ -50,4 +50,8 @@ LINKSIM_EXPORT int32_t linksim_scan_backward(const Scan* scan);
 // Tokens between two checkpoints, channels in a slab.
 LINKSIM_EXPORT int64_t linksim_scan_chunk();
 LINKSIM_EXPORT int64_t linksim_scan_slab();
+
+// Arithmetic on registers alone, in each thread; returns how many operations were done.
+LINKSIM_EXPORT int64_t linksim_limit_multiply_add(int64_t rounds, int32_t threads);
+LINKSIM_EXPORT int64_t linksim_limit_exponential(int64_t rounds, int32_t threads);
 }
