@@ -1,10 +1,12 @@
 """``linksim run``: plan, progress, tables, and what was found."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 import torch
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -80,6 +82,15 @@ def _compute(
     total = len(missing) * len(plan.items) * plan.scenario.trials
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(plan.scenario.name, total=total)
+
+        # What takes long is told: a codec that measures its channel logs it.
+        logging.basicConfig(
+            level=logging.WARNING,
+            format="%(message)s",
+            handlers=[RichHandler(console=console, show_time=False, show_path=False)],
+        )
+        for name in ("linksim", "baselines"):
+            logging.getLogger(name).setLevel(logging.INFO)
 
         def on_start(point: Point) -> None:
             what = f"{point.codec.name}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
