@@ -119,7 +119,9 @@ def run_points(
         missing = [p for p in plan.points if p.codec is settings and p.key not in store]
         if not missing:
             continue
-        codec = codec_from_settings(settings)
+        with torch.random.fork_rng():  # a codec without weights is the same one every time
+            torch.manual_seed(derive_seed(plan.scenario.seed, "init"))
+            codec = codec_from_settings(settings)
         if isinstance(codec, torch.nn.Module):
             codec.to(device)
         codec.calibrate(LinkProbe(plan.link))
