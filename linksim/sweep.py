@@ -88,18 +88,31 @@ def plan_sweep(scenario: Scenario) -> Plan:
 
 
 def codec_identity(settings: CodecSettings) -> dict[str, Any]:
-    """All that determines a codec's output: class, options, weights, precision and, for a codec
-    outside linksim, the digest of its source file."""
+    """All that determines a codec's output: class, options, files that options name, weights,
+    precision and, for a codec outside linksim, the digest of its source file."""
     cls = find_codec(settings.codec)
     package = cls.__module__.partition(".")[0]
     source = None if package in ("linksim", "baselines") else inspect.getsourcefile(cls)
+    options = resolved_options(settings)
     return {
         "class": f"{cls.__module__}.{cls.__qualname__}",
-        "options": resolved_options(settings),
+        "options": options,
+        **_digests_of_files(options),
         "weights": settings.weights and file_digest(weights_path(settings.weights)),
         "precision": settings.precision,
         "source": source and file_digest(Path(source)),
     }
+
+
+def _digests_of_files(options: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of every file that an option names, or that lies in a folder that one names."""
+    digests = {}
+    for value in options.values():
+        path = Path(value) if isinstance(value, str) else None
+        if path is not None and path.exists():
+            files = [path] if path.is_file() else sorted(path.rglob("*"))
+            digests |= {str(file): file_digest(file) for file in files if file.is_file()}
+    return digests
 
 
 def run_points(

@@ -14,8 +14,9 @@ import torch
 from linksim.errors import InputError
 from linksim.results import collect
 from linksim.scenario import Scenario
+from linksim.settings import CodecSettings
 from linksim.store import Store
-from linksim.sweep import Plan, plan_sweep, run_points
+from linksim.sweep import Plan, codec_identity, plan_sweep, run_points
 
 THUMBNAIL = f"{Path(__file__).parent / 'thumbnail.py'}:Thumbnail"
 CPU = torch.device("cpu")
@@ -105,6 +106,19 @@ def test_a_finished_sweep_does_nothing_and_a_changed_one_does(tmp_path: Path) ->
     started: list[object] = []
     run_points(plan, store, device=CPU, on_start=started.append)
     assert not started
+
+
+def test_a_file_that_an_option_names_belongs_to_the_point(tmp_path: Path) -> None:
+    model = tmp_path / "model.keras"
+    settings = CodecSettings(
+        codec="baselines.keras:KerasCodec",
+        options={"encoder": str(model), "decoder": str(tmp_path)},
+    )
+    model.write_bytes(b"one")
+    before = codec_identity(settings)
+    assert codec_identity(settings) == before
+    model.write_bytes(b"two")
+    assert codec_identity(settings) != before
 
 
 def test_an_encoder_without_snr_encodes_once(
