@@ -106,7 +106,7 @@ def codec_identity(settings: CodecSettings) -> dict[str, Any]:
 
 def _digests_of_files(options: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 of every file that an option names, or that lies in a folder that one names."""
-    digests = {}
+    digests: dict[str, str] = {}
     for value in options.values():
         path = Path(value) if isinstance(value, str) else None
         if path is not None and path.exists():
