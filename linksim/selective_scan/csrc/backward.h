@@ -27,8 +27,8 @@ void recompute(const Task& t, const Slab& b, const float* checkpoint, int n, int
       float* const kept = g.kept + (k * TILE_VECS + v) * COUNT * LANES;
       const float* const B = g.B + k * states + n;
       const Vec delta = load(g.delta + k * SLAB + at), du = load(g.du + k * SLAB + at);
-      if (n == 0 && k % b.vecs == at / LANES)
-        for (const Ahead& ahead : g.ahead) ahead.fetch(k);
+      if (n == 0)
+        for (const Ahead& ahead : g.ahead) ahead.fetch(k, at);
       if (n == 0 && g.restart[k]) h[0] = snr;
 #pragma GCC unroll 8
       for (int i = 0; i < COUNT; ++i) {
@@ -90,6 +90,9 @@ void retreat(const Task& t, const Slab& b, int n, int c) {
     const float* const kept = g.kept + k * SIZE;
     const float *B = g.B + k * states + n, *C = g.C + k * states + n;
     const int at = k * SLAB + c;
+    if (n == 0)
+      for (int v = 0; v < TILE_VECS; ++v)
+        for (const Ahead& results : g.results) results.fetch(k, c + v * LANES);
     Vec delta[TILE_VECS], du[TILE_VECS], dy[TILE_VECS], g_B[TILE_VECS], g_A[TILE_VECS];
 #pragma GCC unroll 2
     for (int v = 0; v < TILE_VECS; ++v) {
@@ -207,6 +210,8 @@ void walk_backward(Task& t) {
       const Slab b = t.slab(i);
       t.stage_slab<true>(b, chunk);
       t.look_ahead(b, chunk, -1);
+      t.stage.results[0] = t.ahead(t.last_direction() ? t.s.d_u : t.s.sum, b, chunk);
+      t.stage.results[1] = t.ahead(t.direction().d_delta, b, chunk);
       clear_gradients(t);
       retreat_all(t, b, t.checkpoint(b, chunk));
       store_gradients(t, b, chunk);

@@ -75,15 +75,13 @@ struct Row {
 };
 
 // Asks for rows ahead of their use: they lie further apart than processors look ahead, and are
-// fetched one by one while others are computed.
+// fetched piece by piece while others are computed.
 struct Ahead {
   const char* first = nullptr;
   int64_t stride = 0;  // bytes from one token of the walk to the next
-  int bytes = 0;       // of a row
+  int size = 0;        // bytes of an element
 
-  void fetch(int64_t k) const {
-    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(first + k * stride + i, 0, 0);
-  }
+  void fetch(int k, int c) const { __builtin_prefetch(first + k * stride + c * size, 0, 2); }
 };
 
 }  // namespace

@@ -20,8 +20,8 @@ void advance(const Task& t, const Slab& b, int n, int c) {
     if (n == 0 && g.restart[k]) h[0] = snr;
     const Vec delta = load(g.delta + k * SLAB + c), du = load(g.du + k * SLAB + c);
     const float *B = g.B + k * states + n, *C = g.C + k * states + n;
-    if (n == 0 && k % b.vecs == c / LANES)
-      for (const Ahead& ahead : g.ahead) ahead.fetch(k);
+    if (n == 0)
+      for (const Ahead& ahead : g.ahead) ahead.fetch(k, c);
     Vec y[2] = {load(g.y + k * SLAB + c), Vec{}};
 #pragma GCC unroll 16
     for (int i = 0; i < COUNT; ++i) {

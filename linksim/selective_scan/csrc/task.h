@@ -48,6 +48,7 @@ struct Stage {
   bool restart[CHUNK];
   Ahead ahead[3];  // rows of u, delta and y that are staged next
   // Backward only.
+  Ahead results[2];  // rows of du and d_delta that are stored next
   float* decay;  // [CHUNK + 1, tile, 2]: exp(delta A) as excess and scale
   float* kept;   // [CHUNK, tile]: exp(delta A) h_{k-1}
   float* g_B;    // [CHUNK, SLAB]: sum_n dh B
@@ -160,20 +161,20 @@ class Task {
     }
   }
 
-  // Points stage.ahead at what is staged after slab b of a chunk: the next slab, or the first one
-  // of the next chunk, which lies one further along the walk (step = 1) or against it (-1).
+  // Points stage.ahead at what is staged after slab b of a chunk, which is the next slab, or the
+  // first one of the chunk one further along the walk (step = 1) or against it (-1).
   void look_ahead(const Slab& b, int64_t chunk, int step) {
-    const bool last = b.index + 1 == end;
-    const Slab then = slab(last ? begin : b.index + 1);
-    const int64_t next = last ? chunk + step : chunk;
+    const bool wrap = b.index + 1 == end;
+    const int64_t next = wrap ? chunk + step : chunk;
     if (next < 0 || next >= count_chunks(s)) return;
+    const Slab then = slab(wrap ? begin : b.index + 1);
     stage.ahead[0] = ahead(s.u, then, next);
     stage.ahead[1] = ahead(direction().delta, then, next);
     stage.ahead[2] = ahead(s.y, then, next);
     if (step < 0) {
       const char* const states = reinterpret_cast<const char*>(checkpoint(then, next));
       for (size_t i = 0; i < s.states * SLAB * sizeof(float); i += 64)
-        __builtin_prefetch(states + i);
+        __builtin_prefetch(states + i, 0, 2);
     }
   }
 
@@ -182,7 +183,7 @@ class Task {
     const int size = t.is_bfloat16 ? 2 : 4;
     const int64_t stride = t.token_stride * size, at = row(t, b, token(chunk * CHUNK)).at;
     return {static_cast<const char*>(t.data) + at * size, direction().reverse ? -stride : stride,
-            b.width * size};
+            size};
   }
 
  private:

@@ -65,7 +65,6 @@ static inline Exp2 exp2_parts(Vec t) {
       0x1.000000p0f, 0x1.0b5586p0f, 0x1.172b84p0f, 0x1.2387a6p0f, 0x1.306fe0p0f, 0x1.3dea64p0f,
       0x1.4bfdaep0f, 0x1.5ab07ep0f, 0x1.6a09e6p0f, 0x1.7a1148p0f, 0x1.8ace54p0f, 0x1.9c4918p0f,
       0x1.ae89fap0f, 0x1.c199bep0f, 0x1.d5818ep0f, 0x1.ea4afap0f);
-  asm("" : "+v"(t));  // else t is multiplied twice, to fuse it with both additions
   const Vec rounded = t + ROUND;
   const Vec k = rounded - ROUND;
   const Vec f = t - k;
