@@ -20,7 +20,9 @@ from torch import Tensor
 
 from baselines.ldpc import TransportChain, TransportPlan, transport_chain
 from linksim.codec import ChannelProbe, Received
+from linksim.errors import InputError
 from linksim.seeding import derive_seed
+from linksim.store import write_atomically
 
 FRAMES = 50
 MIN_BLER = 1 / (FRAMES + 2)  # what no measurement of FRAMES frames can go below
@@ -133,7 +135,7 @@ class BlerTables:
         curve = self.curves[key] = self.measure(plan)
         try:
             write_curves(self._path(key), {key: curve})
-        except OSError as error:
+        except InputError as error:
             _log.warning("cannot keep the block error rate of %s: %s", key, error)
         return curve
 
@@ -305,17 +307,15 @@ def read_curves(path: Path) -> dict[CurveKey, BlerCurve]:
 
 
 def write_curves(path: Path, curves: dict[CurveKey, BlerCurve]) -> None:
-    """Write a table, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", newline="") as file:
+    """Write a table, whole or not at all; raises InputError where the disk refuses."""
+
+    def write(place: Path) -> None:
+        with place.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_COLUMNS)
             writer.writerows(_rows(curves))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomically(path, write)
 
 
 def _rows(curves: dict[CurveKey, BlerCurve]) -> Iterable[Sequence[object]]:
