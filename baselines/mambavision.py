@@ -1,17 +1,14 @@
 """Blocks of MambaVision (Hatamizadeh and Kautz, CVPR 2025): what the levels of MVSC are made of."""
 
-from math import log
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linksim.selective_scan import selective_scan
+from linksim.selective_scan.initial import initial_a_log, initial_delta_bias
 
 STATES = 8
 """N, the states of each channel's recurrence."""
-
-_DELTA_MIN, _DELTA_MAX = 0.001, 0.1
 
 
 class ConvolutionBlock(nn.Module):
@@ -94,13 +91,12 @@ class MambaVisionMixer(nn.Module):
         self.conv = nn.Conv1d(dim, dim, 3, padding="same", groups=dim)
         self.x_proj = nn.Linear(half, self.rank + 2 * STATES, bias=False)
         self.dt_proj = nn.Linear(self.rank, half)
-        self.A_log = nn.Parameter(torch.arange(1, STATES + 1).log().repeat(half, 1))
+        self.A_log = nn.Parameter(initial_a_log(half, STATES))
         self.D = nn.Parameter(torch.ones(half))
         self.out_proj = nn.Linear(dim, dim)
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
-        delta = torch.empty(half).uniform_(log(_DELTA_MIN), log(_DELTA_MAX)).exp()
         with torch.no_grad():
-            self.dt_proj.bias.copy_(delta.expm1().log())  # the inverse of softplus
+            self.dt_proj.bias.copy_(initial_delta_bias(half))
 
     def forward(self, tokens: Tensor) -> Tensor:
         # One depthwise convolution of all channels is that of x and that of z side by side.

@@ -13,7 +13,6 @@ and Dao, arXiv 2312.00752).
 """
 
 from dataclasses import dataclass
-from math import log
 from typing import Literal
 
 import torch
@@ -23,13 +22,12 @@ from torchvision.ops import StochasticDepth
 
 from linksim.layers import Linear, linear
 from linksim.selective_scan import ScanParameters, selective_scan_bidirectional
+from linksim.selective_scan.initial import initial_a_log, initial_delta_bias
 
 STATES = 16
 """N, the states of each channel's recurrence."""
 
 ScanDirections = Literal[2, 4]
-
-_DELTA_MIN, _DELTA_MAX = 0.001, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +134,8 @@ class BidirectionalScan(nn.Module):
         nn.init.uniform_(self.dt_weight, -(self.rank**-0.5), self.rank**-0.5)
         nn.init.ones_(self.D)
         with torch.no_grad():
-            self.A_log.copy_(torch.arange(1, STATES + 1).log().expand_as(self.A_log))
-            delta = torch.exp(
-                torch.empty_like(self.dt_bias).uniform_(log(_DELTA_MIN), log(_DELTA_MAX))
-            )
-            self.dt_bias.copy_(delta.expm1().log())  # the inverse of softplus
+            self.A_log.copy_(initial_a_log(*self.A_log.shape))
+            self.dt_bias.copy_(initial_delta_bias(*self.dt_bias.shape))
 
     def forward(self, a: Tensor, snr_db: Tensor | None) -> Tensor:
         ahead, back = self.x_proj(a).chunk(2, dim=-1)
