@@ -9,8 +9,8 @@ import pandas as pd
 
 from linksim.provenance import machine, versions
 from linksim.stats import summarise
-from linksim.store import Store, write_atomically
-from linksim.sweep import Plan, codec_identity
+from linksim.store import Store, write_atomically, write_png
+from linksim.sweep import Plan
 
 
 def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
@@ -40,8 +40,8 @@ def _manifest(plan: Plan) -> dict[str, Any]:
     return {
         "scenario": plan.scenario.model_dump(mode="json", by_alias=True),
         "channel": plan.link.name,
-        "images": [item.name for item in plan.items],
-        "codecs": {codec.name: codec_identity(codec) for codec in plan.scenario.codecs},
+        "images": list(plan.names),
+        "codecs": dict(plan.codecs),
         "points": [
             {"codec": p.codec.name, "cbr": p.cbr, "snr_db": p.snr_db, "key": p.key}
             for p in plan.points
@@ -54,15 +54,13 @@ def _manifest(plan: Plan) -> dict[str, Any]:
 def _collect_pictures(plan: Plan, store: Store, folder: Path, rows: pd.DataFrame) -> None:
     """Copy the kept reconstructions to pictures/, with an index that says what each is."""
     index: list[dict[str, Any]] = []
-    folder.mkdir(parents=True, exist_ok=True)
     kept = [point for point in plan.points if point.pictures]
     wanted = {name for point in kept for name in point.pictures}
-    for item in plan.items:
-        if item.name in wanted:
-            file = f"original_{_slug(item.name)}.png"
-            store.write_picture("original", item.name, item.image.float() / 255)
-            shutil.copyfile(store.picture_path("original", item.name), folder / file)
-            index.append({"codec": "original", "image": item.name, "file": file})
+    for place, name in enumerate(plan.names):
+        if name in wanted:
+            file = f"original_{_slug(name)}.png"
+            write_png(folder / file, plan.items[place].image)
+            index.append({"codec": "original", "image": name, "file": file})
     first = rows[rows["trial"] == 0]
     for point in kept:
         for name in point.pictures:

@@ -61,10 +61,8 @@ class Store:
 
     def write_picture(self, key: str, image_name: str, image: Tensor) -> None:
         """Keep a reconstruction [3, H, W] in [0, 1] as PNG, rounded to 8 bits."""
-        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        picture = Image.fromarray(pixels)
-        path = self.picture_path(key, image_name)
-        write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+        write_png(self.picture_path(key, image_name), pixels)
 
     def picture_path(self, key: str, image_name: str) -> Path:
         """Where a point's reconstruction of an image lies."""
@@ -72,6 +70,12 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self._points / f"{key}.parquet"
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write an image, uint8 [3, H, W]."""
+    picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -43,11 +43,16 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A scenario's images and points, before anything is computed."""
+    """A scenario's images and points, before anything is computed.
+
+    names: of the items. codecs: what :func:`codec_identity` says of each, by its label.
+    """
 
     scenario: Scenario
     link: Link
     items: Sequence[ImageItem]
+    names: tuple[str, ...]
+    codecs: Mapping[str, Mapping[str, Any]]
     points: tuple[Point, ...]
 
 
@@ -73,18 +78,25 @@ def plan_sweep(scenario: Scenario) -> Plan:
         "metrics": scenario.metrics,
     }
     names = set(opened.names)
+    codecs = {codec.name: codec_identity(codec) for codec in scenario.codecs}
     points = []
     for codec in scenario.codecs:
-        identity = codec_identity(codec)
         for cbr in scenario.cbr:
             for snr_db in scenario.snr_db:
                 pictures = _pictures_of(scenario, cbr, snr_db, names)
-                what = {**common, "codec": identity, "cbr": cbr, "snr_db": snr_db}
+                what = {**common, "codec": codecs[codec.name], "cbr": cbr, "snr_db": snr_db}
                 key = content_key({**what, "pictures": pictures})
                 points.append(
                     Point(codec=codec, cbr=cbr, snr_db=snr_db, key=key, pictures=pictures)
                 )
-    return Plan(scenario=scenario, link=link, items=items, points=tuple(points))
+    return Plan(
+        scenario=scenario,
+        link=link,
+        items=items,
+        names=opened.names,
+        codecs=codecs,
+        points=tuple(points),
+    )
 
 
 def codec_identity(settings: CodecSettings) -> dict[str, Any]:
@@ -212,6 +224,7 @@ class _Worker:
         ledger = {name: values.tolist() for name, values in vars(sent.ledger).items()}
         for i, item in enumerate(batch):
             cost = {name: values[i] for name, values in ledger.items()}
+            reported = {name: values[i] for name, values in report.items()}
             yield {
                 "codec_name": point.codec.codec,
                 "is_bound": self._codec.is_bound,
@@ -222,8 +235,8 @@ class _Worker:
                 "trial": trial,
                 **{name: values[i] for name, values in metrics.items()},
                 "failed": False,
-                **{name: values[i] for name, values in report.items()},
-                **_verdicts({name: values[i] for name, values in report.items()}, point, item),
+                **reported,
+                **_verdicts(reported, point, item),
                 **cost,
                 "cbr_realised": channel_bandwidth_ratio(cost["symbols"], *images.shape[-2:]),
                 "ebno_db": _ebno_db(point.snr_db, cost["payload_bits"], cost["symbols"]),

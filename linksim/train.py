@@ -48,6 +48,8 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
         self._batch_size = batch_size
         self._seed = seed
         self._first_step = first_step
+        self._epoch = -1
+        self._order: list[int] = []
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         step = self._first_step
@@ -61,10 +63,12 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
     def _sample(self, index: int) -> tuple[Tensor, int]:
         """Crop number ``index`` of the whole training: each epoch is a permutation of the data."""
         epoch, place = divmod(index, len(self._crops))
-        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-        order = torch.randperm(len(self._crops), generator=generator)
-        self._crops.set_epoch(epoch)
-        return self._crops[int(order[place])]
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
+            self._order = torch.randperm(len(self._crops), generator=generator).tolist()
+            self._epoch = epoch
+            self._crops.set_epoch(epoch)
+        return self._crops[self._order[place]]
 
 
 class Training(L.LightningModule):
