@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from linksim import batch_exact
+from linksim.settings import Settings
 from linksim.units import db_to_linear
 
 Coherence = Literal["symbol", "frame"] | PositiveInt
@@ -37,10 +38,8 @@ class Realisation:
         return batch_exact.multiply(self.h[:, :n], symbols) + noise
 
 
-class FlatChannel(BaseModel):
+class FlatChannel(Settings):
     """A channel with one complex gain a symbol, known by its settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
     def name(self) -> str:

@@ -10,10 +10,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from linksim.codec_lookup import codec_from_settings, codec_names, find_codec
+from linksim.codec_lookup import codec_from_settings, neural_codec_names
 from linksim.complexity import complexity
 from linksim.errors import InputError
-from linksim.neural_codec import NeuralCodec
 from linksim.settings import CodecSettings
 from linksim.store import write_atomically
 
@@ -34,7 +33,7 @@ def show_complexity(
     if codec is not None:
         wanted = [CodecSettings(codec=codec, preset=preset, options=_parse_options(settings))]
     else:
-        wanted = [CodecSettings(codec=n, preset=preset or "paper") for n in _neural_names()]
+        wanted = [CodecSettings(codec=n, preset=preset or "paper") for n in neural_codec_names()]
     records = [
         {
             "codec": one.codec,
@@ -77,10 +76,6 @@ def parse_pairs(pairs: list[str]) -> list[tuple[str, str]]:
         if pair.count(":") != 1:
             raise InputError(f"bench codec {pair!r}: wanted name:preset, such as mambajscc:paper")
     return [(name, preset) for name, _, preset in (pair.partition(":") for pair in pairs)]
-
-
-def _neural_names() -> list[str]:
-    return [name for name in codec_names() if issubclass(find_codec(name), NeuralCodec)]
 
 
 def _parse_options(settings: list[str]) -> dict[str, object]:

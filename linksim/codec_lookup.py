@@ -24,6 +24,11 @@ def codec_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
+def neural_codec_names() -> list[str]:
+    """Those of them that are neural."""
+    return [name for name in codec_names() if issubclass(find_codec(name), NeuralCodec)]
+
+
 def find_codec(name: str) -> type[Codec]:
     """The codec class that a scenario's ``name`` stands for; raises InputError."""
     if ":" in name:

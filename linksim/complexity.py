@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import linksim.selective_scan  # noqa: F401 - registers the scan and its formula
 from linksim.codec import Codec, Received, RxInfo, TxInfo
 from linksim.layers import ONEDNN_LINEAR
+from linksim.link import unit_power
 from linksim.neural_codec import NeuralCodec
 from linksim.units import snr_db_to_no, symbol_budget
 
@@ -91,9 +92,8 @@ class RoundTrip:
     def _channel(self) -> Received:
         frame = self.codec.encode(self.images, self.tx)
         ones = torch.ones(frame.symbols.shape, device=self.device)
-        power = frame.symbols.abs().square().sum() / frame.used.sum()
         return Received(
-            symbols=frame.symbols / power.sqrt(),
+            symbols=unit_power(frame.symbols, frame.used),
             gain=ones,
             no_eff=ones * snr_db_to_no(_SNR_DB),
             used=frame.used,

@@ -13,30 +13,31 @@ from linksim.settings import Cbr, CodecSettings, Db, Settings, SnrList, load_set
 Loss = Literal["mse", "ms_ssim", "lpips"]
 
 
-class SnrRange(Settings):
+class _Range(Settings):
+    """Two ends, the lower one first."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.high < self.low:
+            raise ValueError(f"low ({self.low:g}) is above high ({self.high:g})")
+        return self
+
+
+class SnrRange(_Range):
     """SNRs drawn uniformly in dB between two ends, for each image anew."""
 
     low: Db
     high: Db
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.high < self.low:
-            raise ValueError(f"low ({self.low:g}) is above high ({self.high:g})")
-        return self
 
-
-class CbrRange(Settings):
+class CbrRange(_Range):
     """CBRs drawn log-uniformly between two ends, for each batch anew: for ``rate: nested``."""
 
     low: Cbr
     high: Cbr
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.high < self.low:
-            raise ValueError(f"low ({self.low:g}) is above high ({self.high:g})")
-        return self
 
 
 class TrainingImages(Settings):
