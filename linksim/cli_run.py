@@ -7,17 +7,10 @@ import pandas as pd
 import torch
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from linksim.devices import pick_device
+from linksim.progress import counting_progress
 from linksim.results import collect
 from linksim.scenario import Scenario, load_scenario
 from linksim.store import Store
@@ -71,16 +64,8 @@ def _compute(
     batch_size: int,
     console: Console,
 ) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
     total = len(missing) * len(plan.items) * plan.scenario.trials
-    with Progress(*columns, console=console) as progress:
+    with counting_progress(console, "{task.description}") as progress:
         task = progress.add_task(plan.scenario.name, total=total)
 
         # What takes long is told: a codec that measures its channel logs it.

@@ -5,14 +5,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+from linksim.progress import counting_progress
 
 
 class TrainingProgress(Callback):
@@ -20,16 +14,7 @@ class TrainingProgress(Callback):
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
-        self._progress = Progress(
-            TextColumn("step"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[loss]}"),
-            console=self._console,
-        )
+        self._progress = counting_progress(self._console, "step", "{task.fields[loss]}")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         done, total = trainer.global_step, trainer.max_steps
