@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from linksim.selective_scan import ScanParameters
+from linksim.selective_scan import ScanParameters, selective_scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,18 @@ class Case:
 
     def tensors(self) -> list[Tensor]:
         return [self.u, *(t for t in self.scan if t is not None)]
+
+    def run(self, backend: str) -> Tensor:
+        """What linksim's scan makes of it."""
+        return selective_scan(
+            self.u,
+            *self.scan,
+            self.softplus,
+            csi=self.csi,
+            csi_interval=self.interval,
+            reverse=self.reverse,
+            backend=backend,
+        )
 
     def cast(self, dtype: torch.dtype) -> "Case":
         """The same values as new leaves that require gradients."""

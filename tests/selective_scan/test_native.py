@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from linksim.errors import InputError
-from linksim.selective_scan import ScanParameters, selective_scan, selective_scan_bidirectional
+from linksim.selective_scan import ScanParameters, selective_scan_bidirectional
 from linksim.selective_scan.kernel import DETAIL, KERNEL
 
 pytestmark = pytest.mark.skipif(KERNEL is None, reason=DETAIL)
@@ -27,15 +27,7 @@ def restored_threads() -> Iterator[None]:
 
 
 def native(case: Case) -> Tensor:
-    return selective_scan(
-        case.u,
-        *case.scan,
-        case.softplus,
-        csi=case.csi,
-        csi_interval=case.interval,
-        reverse=case.reverse,
-        backend="native",
-    )
+    return case.run("native")
 
 
 def assert_matches(case: Case) -> None:

@@ -14,15 +14,7 @@ from linksim.selective_scan.backend import backends, choose_backend
 
 
 def reference(case: Case) -> Tensor:
-    return selective_scan(
-        case.u,
-        *case.scan,
-        case.softplus,
-        csi=case.csi,
-        csi_interval=case.interval,
-        reverse=case.reverse,
-        backend="reference",
-    )
+    return case.run("reference")
 
 
 def test_by_hand() -> None:
