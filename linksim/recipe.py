@@ -41,15 +41,18 @@ class CbrRange(_Range):
 
 
 class TrainingImages(Settings):
-    """Photographs to cut crops from.
+    """Images to cut crops from.
 
-    root: a folder, searched with its subfolders. about: what it holds, for the card.
-    crop: side of the square crops in pixels. downscale: each photograph is scaled by a random
-    factor between the two before it is cropped (it removes JPEG artefacts).
-    holdout: how many photographs are kept for validation.
+    source, root, split: as in a scenario's images; ``folder`` searches ``root`` with its
+    subfolders. about: what it holds, for the card.
+    crop: side of the square crops in pixels. downscale: each image is scaled by a random factor
+    between the two before it is cropped (it removes JPEG artefacts).
+    holdout: how many images are kept for validation; of labelled ones, as many of each class.
     """
 
-    root: Path
+    source: str = "folder"
+    root: Path | None = None
+    split: str | None = None
     about: str = ""
     crop: PositiveInt = 128
     downscale: tuple[float, float] | None = (0.5, 1.0)
@@ -71,6 +74,7 @@ class Recipe(Settings):
     snr_db: a list to draw from, or {low, high}; drawn for each image.
     cbr: the symbol budget; one value, or {low, high} for a codec of nested rate.
     codec.weights: weights to start from. ema: decay of the averaged weights, which are kept.
+    loss: of the images; a codec with a training loss of its own (MVSC) is trained on that.
     lr: peak learning rate of AdamW, after ``warmup`` steps, then a cosine to ``lr_final``.
     """
 
