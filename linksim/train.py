@@ -242,7 +242,7 @@ def split_images(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
             "some must be left to train on"
         )
     labels = images.labels
-    by_class = sorted(range(len(images)), key=lambda i: -1 if labels[i] is None else labels[i])
+    by_class = sorted(range(len(images)), key=lambda i: labels[i] or 0)
     held = {by_class[i * len(images) // holdout] for i in range(holdout)}
     rest = [i for i in range(len(images)) if i not in held]
     return images.subset(rest), images.subset(sorted(held))
