@@ -58,7 +58,13 @@ class MVSC(NeuralCodec):
             "heads": (4, 2),
             "latent_channels": 8,
         },
-        "small": {"dim": 16, "in_dim": 16, "windows": (8, 8, 8, 8), "latent_channels": 128},
+        "small": {
+            "dim": 18,
+            "in_dim": 18,
+            "windows": (8, 8, 8, 8),
+            "latent_channels": 128,
+            "rate": "nested",
+        },
     }
     encoder_uses_snr = False
 

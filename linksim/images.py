@@ -197,6 +197,10 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
         """Draw other crops; call it before each pass over the data."""
         self._epoch = epoch
 
+    def set_crop(self, crop: Size) -> None:
+        """Cut crops of another size from now on."""
+        self._crop = _pair(crop)
+
     def __len__(self) -> int:
         return len(self._places)
 

@@ -7,7 +7,7 @@ training that was cut off goes on as if it had not been.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +40,32 @@ VALIDATION_SEED = 1
 
 
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches of crops (images [B, 3, h, w], labels [B]) from a given step on."""
+    """Endless batches of crops (images [B, 3, h, w], labels [B]) from a given step on.
+
+    crop_of: the side of the crops of a step.
+    """
 
     def __init__(
-        self, crops: TrainingCrops, *, batch_size: int, seed: int, first_step: int
+        self,
+        crops: TrainingCrops,
+        *,
+        batch_size: int,
+        seed: int,
+        first_step: int,
+        crop_of: Callable[[int], int],
     ) -> None:
         self._crops = crops
         self._batch_size = batch_size
         self._seed = seed
         self._first_step = first_step
+        self._crop_of = crop_of
         self._epoch = -1
         self._order: list[int] = []
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         step = self._first_step
         while True:
+            self._crops.set_crop(self._crop_of(step))
             first = step * self._batch_size
             samples = [self._sample(i) for i in range(first, first + self._batch_size)]
             images, labels = zip(*samples, strict=True)
@@ -168,11 +179,12 @@ class Training(L.LightningModule):
             batch_size=recipe.batch_size,
             seed=derive_seed(recipe.seed, "batches", self.global_rank),
             first_step=self.global_step,
+            crop_of=recipe.crop_of,
         )
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        side = self._recipe.images.crop
+        side = self._recipe.largest_crop
         crops = [
             (centre_crop(item.image, side, name=item.name).float() / 255, item.label_index)
             for item in self._held_out
@@ -191,6 +203,8 @@ def train(recipe: Recipe, folder: Path) -> Path:
     codec = codec_from_settings(recipe.codec)
     if not isinstance(codec, NeuralCodec):
         raise InputError(f"codec {recipe.codec.codec!r} is not neural; there is nothing to train")
+    if recipe.initial == "transform":
+        codec.initialise_as_transform()
     codec.train()
     training, held_out = split_images(recipe)
     module = Training(recipe, codec, training, held_out)

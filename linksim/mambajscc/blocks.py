@@ -65,6 +65,10 @@ class VSSMBlock(nn.Module):
         x = x + self.drop_path(self.ss2d(self.norm(x), snr_db))
         return x if self.mlp is None else x + self.drop_path(self.mlp(x))
 
+    def branch_outputs(self) -> list[nn.Module]:
+        """The last layer of each residual branch."""
+        return [self.ss2d.out_proj] if self.mlp is None else [self.ss2d.out_proj, self.mlp[-1]]
+
 
 class ChannelMLP(nn.Sequential):
     """LayerNorm, dim -> dim, GELU, dim -> dim: the channel attention of the block's name."""
