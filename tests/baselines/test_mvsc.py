@@ -27,7 +27,7 @@ def test_a_perfect_estimate_of_the_signal_measures_the_snr(snr_db: float) -> Non
 
 @pytest.mark.parametrize("snr_db", [1.0, 7.0, 13.0])
 def test_over_rayleigh_fading_a_perfect_estimate_measures_less(snr_db: float) -> None:
-    """After MMSE E|y - x|^2 is the mean of no / (g + no) over g = |h|^2 ~ Exp(1): no e^no E1(no)."""
+    """After MMSE E|y - x|^2 is the mean of no / (g + no), g = |h|^2 ~ Exp(1): no e^no E1(no)."""
     length = 200_000
     link = Link(Rayleigh())
     bits = torch.randint(2, (1, 2 * length), generator=torch.Generator().manual_seed(0))
