@@ -135,7 +135,7 @@ def test_nested_rate_sends_a_prefix_of_the_latent(codec_class: type[NeuralCodec]
 
 @every_codec
 def test_a_fixed_rate_refuses_half_the_budget(codec_class: type[NeuralCodec]) -> None:
-    codec = small(codec_class)
+    codec = small(codec_class, rate="fixed")
     with pytest.raises(InputError, match="the budget is"):
         clean_round_trip(codec, random_images(1, 32, 32), full_symbols(codec, (32, 32)) // 2)
 
