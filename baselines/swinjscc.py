@@ -93,7 +93,11 @@ class SwinJSCC(NeuralCodec):
             compression=self.encoder_out,
             expansion=self.decoder_in,
             divisions=[layer for layer in self.decoder if isinstance(layer, PatchDivision)],
-            branches=[layer for block in blocks for layer in (block.attn.proj, block.mlp[3])],
+            branches=[
+                branch
+                for block in blocks
+                for branch in ((block.norm1, block.attn.proj), (block.norm2, block.mlp[3]))
+            ],
             modnets=[modnet for modnet in modnets if modnet is not None],
             final_norm=True,
         )

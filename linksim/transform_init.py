@@ -31,6 +31,7 @@ PIXEL_STD = 0.24
 _DOMINANCE = 3.0
 """Length of a token's constant part over that of its signal, where LayerNorm follows: large enough
 that dividing by the token's length hardly bends the signal."""
+_SHRINKAGE = (1 + _DOMINANCE**-2) ** -0.5
 _PILOT = 0.15
 """Power of the latent's constant channel over that of all others."""
 
@@ -86,29 +87,38 @@ def _gains(std: Tensor) -> Tensor:
     return gains / (gains * std).square().mean().sqrt()
 
 
+def _constant(width: int) -> Tensor:
+    constant = torch.zeros(width, dtype=torch.float64)
+    constant[0], constant[1] = (width / 2) ** 0.5, -((width / 2) ** 0.5)
+    return constant
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Tokens:
     """How tokens of one width hold a level's components s: basis @ s * scale + constant.
 
     basis [d, k] and constant [d] are perpendicular to each other and to the mean that LayerNorm
     takes away; the constant is of length sqrt(d), so that LayerNorm returns tokens nearly as they
-    are, times ``shrinkage``.
+    are, times ``shrinkage``. It lies in two channels: an optimiser that moves all weights alike,
+    as Adam does, moves an output by the sum of its inputs' sizes, and were they spread over all
+    channels, the first hundred steps would throw everything about.
     """
 
     basis: Tensor
     constant: Tensor
     scale: float
-    shrinkage: float = (1 + _DOMINANCE**-2) ** -0.5
+    shrinkage: float = _SHRINKAGE
 
     @classmethod
     def of(cls, level: Level, width: int) -> "_Tokens":
+        constant = _constant(width)
         start = torch.randn(width, width, dtype=torch.float64)
-        start[:, 0] = 1
+        start[:, 0], start[:, 1] = 1, constant
         directions = torch.linalg.qr(start).Q
         length = float(level.std.square().sum().sqrt())
         return cls(
             basis=directions[:, 2 : 2 + len(level.std)],
-            constant=directions[:, 1] * width**0.5,
+            constant=constant,
             scale=width**0.5 / _DOMINANCE / length,
         )
 
@@ -130,13 +140,14 @@ def initialise_hierarchy(
     compression: nn.Linear,
     expansion: nn.Linear,
     divisions: Sequence[PatchDivision],
-    branches: Iterable[nn.Module],
+    branches: Iterable[tuple[nn.LayerNorm, nn.Module]],
     modnets: Sequence[ChannelModNet],
     final_norm: bool,
 ) -> None:
     """MambaJSCC's and SwinJSCC's skeleton: 2x2 embedding, patch merging and division.
 
-    branches: the last layer of every residual branch; zeros make blocks the identity. modnets: set
+    branches: the LayerNorm and the last layer of every residual branch: the one is set to give the
+    signal alone, at unit power, the other to zeros, which make blocks the identity. modnets: set
     to one factor, of one half, for all channels. final_norm: a LayerNorm precedes the compression.
 
     LayerNorm, which would take away how strong a token is, is passed through on a constant part of
@@ -168,8 +179,12 @@ def initialise_hierarchy(
             division.expansion.weight.copy_(spread + tiled)
         components, _ = first.read()  # the image leaves as (x + 1) / 2
         outermost.expansion.weight.copy_(2 * levels[0].matrix.T @ components)
-        for branch in [*branches, *(modnet.linears[-1] for modnet in modnets)]:
-            _zero(branch)
+        for norm, output in branches:
+            norm.weight.fill_(_DOMINANCE / _SHRINKAGE)
+            norm.bias.copy_(-_DOMINANCE * _constant(len(norm.bias)))
+            _zero(output)
+        for modnet in modnets:
+            _zero(modnet.linears[-1])
 
 
 def _initialise_latent(

@@ -106,7 +106,7 @@ class MambaJSCC(NeuralCodec):
             compression=self.encoder.compress,
             expansion=self.decoder.expand,
             divisions=[m for m in self.decoder.divide if isinstance(m, PatchDivision)],
-            branches=[layer for block in blocks for layer in block.branch_outputs()],
+            branches=[branch for block in blocks for branch in block.branches()],
             modnets=[side.modnet for side in sides if side.modnet is not None],
             final_norm=False,
         )
