@@ -202,4 +202,4 @@ def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
 def test_shipped_recipes_are_valid() -> None:
     folder = Path(__file__).parent.parent / "scenarios" / "train"
     names = {load_recipe(path).name for path in folder.glob("**/*.yaml")}
-    assert {"mambajscc_small_rayleigh", "mvsc4_cifar10", "mvsc_rayleigh"} <= names
+    assert {"mambajscc-small-rayleigh", "mvsc4-cifar10", "mvsc-rayleigh"} <= names
