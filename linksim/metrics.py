@@ -2,6 +2,7 @@
 
 Each metric takes images and references, float32 [B, 3, H, W] in [0, 1], and gives [B].
 :func:`measure` is what the sweep calls; LOSSES holds the same ones in the form to train with.
+:func:`verdicts` holds what a codec reports beside its images against the truth.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -62,6 +63,20 @@ def measure(names: Collection[str], images: Tensor, references: Tensor) -> dict[
             values[name] = torch.cat([metric(image, reference) for image, reference in pairs])
             if name in _DB_FORMS:
                 values[f"{name}_db"] = _DB_FORMS[name](values[name])
+    return values
+
+
+def verdicts(report: Mapping[str, Tensor], *, snr_db: float, labels: Tensor) -> dict[str, Tensor]:
+    """What a codec reported (:class:`linksim.codec.Decoded`) held against the truth, each [B].
+
+    ``snr_error_db``: distance of ``snr_db_estimate`` from the true SNR, in dB. ``accuracy``: 1
+    where ``class_index`` is the label, 0 elsewhere; left out where labels [B] hold a -1 (none).
+    """
+    values: dict[str, Tensor] = {}
+    if "snr_db_estimate" in report:
+        values["snr_error_db"] = (report["snr_db_estimate"].double() - snr_db).abs()
+    if "class_index" in report and int(labels.min()) >= 0:
+        values["accuracy"] = (report["class_index"] == labels).double()
     return values
 
 

@@ -51,16 +51,19 @@ class LastCrops(Settings):
 
 
 class TrainingImages(Settings):
-    """Photographs to cut crops from.
+    """Images to cut crops from.
 
-    root: a folder, searched with its subfolders. about: what it holds, for the card.
+    source, root, split: as in a scenario's images; ``folder`` searches ``root`` with its
+    subfolders. about: what it holds, for the card.
     crop: side of the square crops in pixels; ``last`` may enlarge them.
-    downscale: each photograph is scaled by a random factor between the two before it is cropped (it
+    downscale: each image is scaled by a random factor between the two before it is cropped (it
     removes JPEG artefacts).
-    holdout: how many photographs are kept for validation.
+    holdout: how many images are kept for validation; of labelled ones, as many of each class.
     """
 
-    root: Path
+    source: str = "folder"
+    root: Path | None = None
+    split: str | None = None
     about: str = ""
     crop: PositiveInt = 128
     last: LastCrops | None = None
@@ -84,6 +87,7 @@ class Recipe(Settings):
     cbr: the symbol budget; one value, or {low, high} for a codec of nested rate.
     codec.weights: weights to start from. Without them, initial: ``random`` weights as the codec is
     built, or a linear ``transform`` codec (:mod:`linksim.transform_init`).
+    loss: of the images; a codec with a training loss of its own (MVSC) is trained on that.
     ema: decay of the averaged weights, which are kept.
     lr: peak learning rate of AdamW, after ``warmup`` steps, then a cosine to ``lr_final``.
     """
