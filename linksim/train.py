@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pandas as pd
 import torch
 from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
@@ -196,7 +197,8 @@ def train(recipe: Recipe, folder: Path) -> Path:
     """Train by a recipe, going on where a run in ``folder`` stopped; returns the weights' path.
 
     The folder gets ``checkpoints/``, the learning curve in ``csv/`` (a file a start),
-    TensorBoard's events and at the end ``<name>.safetensors`` with ``<name>.json``, its card.
+    TensorBoard's events and at the end ``<name>.safetensors`` with ``<name>.json``, its card, and
+    ``<name>.csv``, the learning curve of all starts.
     Raises InputError.
     """
     L.seed_everything(derive_seed(recipe.seed, "init") % 2**32, verbose=False)
@@ -243,7 +245,21 @@ def train(recipe: Recipe, folder: Path) -> Path:
         write_atomically(path, lambda place: codec.save(place, options=options, card=card))
         text = json.dumps(card, indent=2) + "\n"
         write_atomically(path.with_suffix(".json"), lambda place: place.write_text(text))
+        curve = learning_curve(folder)
+        write_atomically(path.with_suffix(".csv"), lambda place: curve.to_csv(place, index=False))
     return path
+
+
+def learning_curve(folder: Path) -> pd.DataFrame:
+    """What the starts of a training logged: a line a step, columns step, loss, lr, val_psnr, ….
+
+    Steps that were done again after a cut-off are those of the later start.
+    """
+    starts = sorted(
+        (folder / "csv").glob("start_*/metrics.csv"), key=lambda path: path.stat().st_mtime
+    )
+    logged = pd.concat([pd.read_csv(path) for path in starts if path.stat().st_size])
+    return logged.groupby("step", as_index=False).last().drop(columns="epoch").round(6)
 
 
 def split_images(recipe: Recipe) -> tuple[ImageSet, ImageSet]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -99,6 +100,9 @@ def test_cut_off_and_gone_on_is_as_if_it_had_not_been(
         with pytest.raises(RuntimeError, match="power cut"):
             train(recipe(photographs), tmp_path / "cut")
     resumed = train(recipe(photographs), tmp_path / "cut")
+    curve = pd.read_csv(resumed.with_suffix(".csv"))
+    assert curve["step"].is_unique
+    assert list(curve.dropna(subset="val_psnr")["step"]) == [19, 39, 40]
     a, b = load_file(whole), load_file(resumed)
     assert all(torch.equal(a[name], b[name]) for name in a)
 
