@@ -79,22 +79,22 @@ def run_points_on_dask(
     run = f"linksim-{uuid4().hex}"
     threads = torch.get_num_threads()  # sums can depend on it in the last bit
     session = _Session(run, plan.scenario, device, batch_size, threads)
-    failed = []
+    failed: dict[str, Failed] = {}
     with _client(workers, scheduler) as client, _joined(client, session, run):
         client.subscribe_topic(run, _Events(points, on_start, on_image))
         futures = client.map(_compute, list(points), run=run, pure=False)
-        point_of = dict(zip((future.key for future in futures), points.values(), strict=True))
+        key_of = dict(zip((future.key for future in futures), points, strict=True))
         for future in as_completed(futures, raise_errors=False):
-            outcome, point = _outcome(future), point_of[future.key]
+            outcome, key = _outcome(future), key_of[future.key]
             future.release()
             if isinstance(outcome, Failed):
-                failed.append((point, outcome))
+                failed[key] = outcome
                 continue
             for name, image in outcome.pictures.items():
-                store.write_picture(point.key, name, image)
-            store.write(point.key, outcome.rows)
+                store.write_picture(key, name, image)
+            store.write(key, outcome.rows)
     if failed:
-        raise _report(failed, len(points))
+        raise _report(failed, points)
 
 
 @contextmanager
@@ -247,13 +247,14 @@ def _outcome(future: Any) -> Done | Failed:
     return Failed(reason=" ".join(reason.split()), bad_input=False)
 
 
-def _report(failed: list[tuple[Point, Failed]], count: int) -> Exception:
-    lines = [f"{_named(point)}: {failure.reason}" for point, failure in failed]
+def _report(failed: Mapping[str, Failed], points: Mapping[str, Point]) -> Exception:
+    """The error to raise; where it names one of several points, all are logged, in their order."""
+    lines = [f"{_named(p)}: {failed[key].reason}" for key, p in points.items() if key in failed]
     if len(lines) > 1:
         for line in lines:
             _log.error("%s", line)
-    message = f"{len(lines)} of {count} points failed, the others are kept; {lines[0]}"
-    if all(failure.bad_input for _, failure in failed):
+    message = f"{len(lines)} of {len(points)} points failed, the others are kept; {lines[0]}"
+    if all(failure.bad_input for failure in failed.values()):
         return InputError(message)
     return PointsFailedError(message)
 
