@@ -147,17 +147,23 @@ def bench_codec(
 
 @bench_app.command("link")
 def bench_link(
-    codec: Annotated[str, typer.Argument(help="A codec.")] = "mambajscc",
-    preset: Annotated[str | None, typer.Option(help="Its preset.")] = "small",
+    codecs: Annotated[
+        list[str] | None, typer.Argument(help="name:preset pairs, such as mambajscc:paper.")
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
     csv: CsvOption = Path("bench_link.csv"),
 ) -> None:
     """Show how much of a sweep's time is the codec's own, and how much linksim's."""
     from linksim.bench import bench_link as measured
-    from linksim.cli_measure import write_bench
+    from linksim.cli_measure import parse_pairs, show_own_share, write_bench
     from linksim.settings import CodecSettings
 
-    write_bench(measured(CodecSettings(codec=codec, preset=preset), size=size), csv, console)
+    pairs = parse_pairs(codecs or ["mambajscc:small", "mambajscc:paper"])
+    table = measured(
+        [CodecSettings(codec=name, preset=preset) for name, preset in pairs], size=size
+    )
+    write_bench(table, csv, console)
+    show_own_share(table, console)
 
 
 @app.command()

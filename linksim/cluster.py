@@ -25,6 +25,7 @@ from torch import Tensor
 
 from linksim.devices import pick_device
 from linksim.errors import InputError, PointsFailedError
+from linksim.metrics import Meter
 from linksim.runtime import keep_freed_memory
 from linksim.scenario import Scenario
 from linksim.store import Store
@@ -161,6 +162,7 @@ class _Session(WorkerPlugin):
         self._threads = threads
         self._plan: Plan | None = None
         self._prepared: dict[str, PreparedCodec] = {}
+        self._meter = Meter(scenario.metrics)
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask on the worker."""
@@ -203,7 +205,7 @@ class _Session(WorkerPlugin):
         name = point.codec.name
         if name not in self._prepared:
             device = pick_device(self._device)
-            self._prepared[name] = prepare(plan, point.codec, device, self._batch_size)
+            self._prepared[name] = prepare(plan, point.codec, self._meter, device, self._batch_size)
         pictures: dict[str, Tensor] = {}
 
         def keep(image_name: str, image: Tensor) -> None:

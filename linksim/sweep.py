@@ -18,7 +18,7 @@ from linksim.codec_lookup import codec_from_settings, find_codec, resolved_optio
 from linksim.errors import InputError
 from linksim.images import ImageItem, open_images
 from linksim.link import Link, LinkProbe
-from linksim.metrics import measure, ms_ssim_variant
+from linksim.metrics import Meter, ms_ssim_variant
 from linksim.scenario import Scenario
 from linksim.seeding import derive_seed
 from linksim.settings import CodecSettings
@@ -141,11 +141,12 @@ def run_points(
 
     on_start is told each point as it begins, on_image how many transmissions were finished.
     """
+    meter = Meter(plan.scenario.metrics)
     for settings in plan.scenario.codecs:
         missing = [p for p in plan.points if p.codec is settings and p.key not in store]
         if not missing:
             continue
-        prepared = prepare(plan, settings, device, batch_size)
+        prepared = prepare(plan, settings, meter, device, batch_size)
         for point in missing:
             on_start(point)
             on_picture = partial(store.write_picture, point.key)
@@ -153,7 +154,7 @@ def run_points(
 
 
 def prepare(
-    plan: Plan, settings: CodecSettings, device: torch.device, batch_size: int
+    plan: Plan, settings: CodecSettings, meter: Meter, device: torch.device, batch_size: int
 ) -> "PreparedCodec":
     """One of the plan's codecs, built and calibrated; raises InputError."""
     with torch.random.fork_rng():  # a codec without weights is the same one every time
@@ -162,15 +163,18 @@ def prepare(
     if isinstance(codec, torch.nn.Module):
         codec.to(device)
     codec.calibrate(LinkProbe(plan.link))
-    return PreparedCodec(plan, codec, device, batch_size)
+    return PreparedCodec(plan, codec, meter, device, batch_size)
 
 
 class PreparedCodec:
     """One codec over the link; keeps the frames of an encoder that does not look at the SNR."""
 
-    def __init__(self, plan: Plan, codec: Codec, device: torch.device, batch_size: int) -> None:
+    def __init__(
+        self, plan: Plan, codec: Codec, meter: Meter, device: torch.device, batch_size: int
+    ) -> None:
         self._plan = plan
         self._codec = codec
+        self._meter = meter
         self._device = device
         self._batch_size = batch_size
         self._frames: dict[tuple[float, int], Frame] = {}
@@ -233,7 +237,7 @@ class PreparedCodec:
         sent: Transmission,
     ) -> Iterator[dict[str, Any]]:
         names = self._plan.scenario.metrics
-        measured = measure(names, sent.decoded.images, images)
+        measured = self._meter.measure(sent.decoded.images, images, [item.name for item in batch])
         metrics = {name: values.tolist() for name, values in measured.items()}
         if "ms_ssim" in names:
             metrics["ms_ssim_variant"] = [ms_ssim_variant(*images.shape[-2:])] * len(batch)

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 pytest.importorskip("distributed")
 
+import psutil
 from distributed import LocalCluster
 from test_cli import run
 
