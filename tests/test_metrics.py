@@ -1,6 +1,7 @@
 """Metrics against published values, closed forms and other implementations."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,25 @@ def test_rows_do_not_depend_on_the_batch(references: Tensor, noisy: Tensor) -> N
     alone = [measure(METRICS, noisy[i : i + 1], references[i : i + 1]) for i in range(4)]
     for name, values in together.items():
         assert torch.equal(values, torch.cat([one[name] for one in alone])), name
+
+
+def test_what_is_kept_of_an_original_changes_nothing(
+    references: Tensor, noisy: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a", "b", "c", "d"]
+    first = measure(METRICS, noisy, references)
+    for max_bytes, passes in ((metrics.KEPT_BYTES, 4), (0, 12)):
+        prepared: list[Tensor] = []
+        steps = metrics._STEPS["psnr"]
+        counted = replace(steps, prepare=lambda x: prepared.append(x) or steps.prepare(x))
+        monkeypatch.setattr(metrics, "_STEPS", {**metrics._STEPS, "psnr": counted})
+        meter = metrics.Meter(METRICS, max_bytes=max_bytes)
+        for images in (1 - noisy, noisy):
+            meter.measure(images, references, names)
+        again = meter.measure(noisy, references, names)
+        assert all(torch.equal(again[name], first[name]) for name in first)
+        assert len(prepared) == passes
+        monkeypatch.undo()
 
 
 def test_measures_what_an_8_bit_picture_shows(references: Tensor, noisy: Tensor) -> None:
