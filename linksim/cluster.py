@@ -8,6 +8,7 @@ Only this process writes to the store. Needs the extra ``linksim[cluster]``.
 """
 
 import logging
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -79,7 +80,7 @@ def run_points_on_dask(
     points = {point.key: point for point in plan.points if point.key not in store}
     run = f"linksim-{uuid4().hex}"
     threads = torch.get_num_threads()  # sums can depend on it in the last bit
-    session = _Session(run, plan.scenario, device, batch_size, threads)
+    session = _Session(run, plan.scenario, device, batch_size, threads, is_child=scheduler is None)
     failed: dict[str, Failed] = {}
     with _client(workers, scheduler) as client, _joined(client, session, run):
         client.subscribe_topic(run, _Events(points, on_start, on_image))
@@ -153,13 +154,21 @@ class _Session(WorkerPlugin):
     """A sweep on one worker: its plan, made again from the scenario, and its prepared codecs."""
 
     def __init__(
-        self, run: str, scenario: Scenario, device: str, batch_size: int, threads: int
+        self,
+        run: str,
+        scenario: Scenario,
+        device: str,
+        batch_size: int,
+        threads: int,
+        *,
+        is_child: bool,
     ) -> None:
         self._run = run
         self._scenario = scenario
         self._device = device
         self._batch_size = batch_size
         self._threads = threads
+        self._is_child = is_child
         self._plan: Plan | None = None
         self._prepared: dict[str, PreparedCodec] = {}
         self._meter = Meter(scenario.metrics)
@@ -168,6 +177,8 @@ class _Session(WorkerPlugin):
         """Called by Dask on the worker."""
         self._worker = worker
         self._one_at_a_time = threading.Lock()  # generators of random numbers are the process's
+        if self._is_child:  # Ctrl-C in a terminal reaches all its processes; the first one ends us
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         keep_freed_memory()
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.INFO)
