@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from baselines.gdn import GDN
 from linksim.errors import InputError
 from linksim.neural_codec import NeuralCodec, Rate
+from linksim.transform_init import initialise_convolutions
 
 
 class ADJSCC(NeuralCodec):
@@ -27,7 +28,7 @@ class ADJSCC(NeuralCodec):
     adapts_to_snr: ClassVar[str] = "told"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"width": 256, "latent_channels": 2},
-        "small": {"width": 32, "latent_channels": 8},
+        "small": {"width": 42, "latent_channels": 8, "rate": "nested"},
     }
     stride = 4
     downsampling = 4
@@ -54,6 +55,15 @@ class ADJSCC(NeuralCodec):
             ]
         )
         self.decoder_out = _up(width, 3, size=9, stride=2)
+
+    def initialise_as_transform(self) -> None:
+        layers = [m for m in self.modules() if isinstance(m, FeatureLayer)]
+        initialise_convolutions(
+            encoder=[m for m in self.modules() if isinstance(m, nn.Conv2d)],
+            decoder=[m for m in self.modules() if isinstance(m, nn.ConvTranspose2d)],
+            activations=[layer.activation for layer in layers],
+            attentions=[layer.attention.factors[2] for layer in layers],
+        )
 
     def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:
         x = images

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from linksim.neural_codec import NeuralCodec, Rate
+from linksim.transform_init import initialise_convolutions
 
 
 class DeepJSCC(NeuralCodec):
@@ -28,7 +29,7 @@ class DeepJSCC(NeuralCodec):
     paper: ClassVar[str] = "Bourtsoulatze et al., IEEE TCCN 2019"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"latent_channels": 24},
-        "small": {"latent_channels": 8},
+        "small": {"latent_channels": 8, "rate": "nested"},
     }
     encoder_uses_snr = False
     stride = 4
@@ -50,6 +51,13 @@ class DeepJSCC(NeuralCodec):
             *_up(32, 16, stride=2),
             _up(16, 3, stride=2)[0],
             nn.Sigmoid(),
+        )
+
+    def initialise_as_transform(self) -> None:
+        initialise_convolutions(
+            encoder=[m for m in self.encoder if isinstance(m, nn.Conv2d)],
+            decoder=[m for m in self.decoder if isinstance(m, nn.ConvTranspose2d)],
+            activations=[m for m in self.modules() if isinstance(m, nn.PReLU)],
         )
 
     def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:

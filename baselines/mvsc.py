@@ -36,9 +36,11 @@ class MVSC(NeuralCodec):
     The SNR that either side is told is not looked at. The report holds ``snr_db_estimate`` [B]: 10
     log10(mean s_hat^2 / mean (y - s_hat)^2) over an image's latent, where y is what was received
     and s_hat the estimate of the transmitted signal at unit power. Over AWGN y is that signal plus
-    noise and this ratio is the SNR. Over a fading channel y comes equalised (by MMSE: shrunk where
-    the channel is weak), so the ratio is that of the equalised signal; the SNR's part of the loss
-    teaches s_hat to make it meet the average SNR of the channel it is trained on.
+    noise and this ratio is the SNR. Over fast Rayleigh fading y comes equalised (by MMSE: shrunk
+    where the channel is weak), and with a perfect s_hat the ratio would be 1 / (no e^no E1(no)),
+    with no the noise variance: 2.6, 5.3 and 8.9 dB at SNRs of 1, 7 and 13. It still tells the SNR,
+    so the SNR's part of the loss can teach s_hat to make it meet the true one, for the channel that
+    it is trained on; weights trained over AWGN estimate wrongly over fading.
 
     Raises InputError for levels that do not fit together. Source: Li et al., MVSC, IEEE
     Communications Letters 2025. Left open there and chosen here: kernel 3 of the transposed
@@ -58,7 +60,13 @@ class MVSC(NeuralCodec):
             "heads": (4, 2),
             "latent_channels": 8,
         },
-        "small": {"dim": 16, "in_dim": 16, "windows": (8, 8, 8, 8), "latent_channels": 128},
+        "small": {
+            "dim": 18,
+            "in_dim": 18,
+            "windows": (8, 8, 8, 8),
+            "latent_channels": 128,
+            "rate": "nested",
+        },
     }
     encoder_uses_snr = False
 

@@ -9,6 +9,7 @@ from torchvision.models.swin_transformer import SwinTransformerBlock
 from linksim.errors import InputError
 from linksim.layers import ChannelModNet, PatchDivision, PatchMerging
 from linksim.neural_codec import NeuralCodec, Rate
+from linksim.transform_init import initialise_hierarchy
 
 SnrAdaptation = Literal["modnet", "none"]
 
@@ -39,10 +40,11 @@ class SwinJSCC(NeuralCodec):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {
-            "dims": (32, 48, 64, 80),
+            "dims": (32, 60, 90, 128),
             "depths": (1, 1, 2, 1),
-            "heads": (2, 3, 4, 5),
+            "heads": (2, 4, 6, 8),
             "latent_channels": 128,
+            "rate": "nested",
         },
     }
 
@@ -81,6 +83,24 @@ class SwinJSCC(NeuralCodec):
         self.decoder = nn.Sequential(*decoder)
         self.encoder_modnet = ChannelModNet(dim=deepest) if self.encoder_uses_snr else None
         self.decoder_modnet = ChannelModNet(dim=deepest) if self.encoder_uses_snr else None
+
+    def initialise_as_transform(self) -> None:
+        blocks = [module for module in self.modules() if isinstance(module, SwinTransformerBlock)]
+        modnets = (self.encoder_modnet, self.decoder_modnet)
+        initialise_hierarchy(
+            embedding=self.embedding,
+            merges=[layer for layer in self.encoder if isinstance(layer, PatchMerging)],
+            compression=self.encoder_out,
+            expansion=self.decoder_in,
+            divisions=[layer for layer in self.decoder if isinstance(layer, PatchDivision)],
+            branches=[
+                branch
+                for block in blocks
+                for branch in ((block.norm1, block.attn.proj), (block.norm2, block.mlp[3]))
+            ],
+            modnets=[modnet for modnet in modnets if modnet is not None],
+            final_norm=True,
+        )
 
     def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:
         tokens = self.encoder(self.embedding(2 * images - 1).permute(0, 2, 3, 1))

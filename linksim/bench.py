@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from statistics import median
 from time import perf_counter
 from typing import TypeVar
@@ -31,17 +32,19 @@ PAPER_SIZE = 256
 def bench_codecs(
     contestants: Sequence[CodecSettings],
     *,
-    size: int = PAPER_SIZE,
+    sizes: Sequence[int] = (PAPER_SIZE,),
     repetitions: int = 9,
     warm_up: int = 2,
 ) -> pd.DataFrame:
-    """Time of encode and decode of one size x size image, a row a contestant.
+    """Time of encode and decode of one square image, a row a size and contestant.
 
     The contestants take turns. Columns: codec, preset, precision, size, median_ms, fastest_ms,
-    repetitions, torch and those of :func:`linksim.provenance.machine`. Raises InputError for
-    settings that do not fit.
+    ns_per_pixel (of the median), repetitions, torch and those of
+    :func:`linksim.provenance.machine`. Raises InputError for settings that do not fit.
     """
-    trips = [RoundTrip(codec_from_settings(settings), size) for settings in contestants]
+    codecs = [codec_from_settings(settings) for settings in contestants]
+    entries = list(product(sizes, zip(contestants, codecs, strict=True)))
+    trips = [RoundTrip(codec, size) for size, (_, codec) in entries]
     rounds = [[trip.seconds() for trip in trips] for _ in range(warm_up + repetitions)]
     times = zip(*rounds[warm_up:], strict=True)
     rows = [
@@ -52,11 +55,12 @@ def bench_codecs(
             "size": size,
             "median_ms": 1e3 * median(seconds),
             "fastest_ms": 1e3 * min(seconds),
+            "ns_per_pixel": 1e9 * median(seconds) / size**2,
             "repetitions": repetitions,
             "torch": torch.__version__,
             **machine(),
         }
-        for settings, seconds in zip(contestants, times, strict=True)
+        for (size, (settings, _)), seconds in zip(entries, times, strict=True)
     ]
     return pd.DataFrame(rows)
 

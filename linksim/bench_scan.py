@@ -36,6 +36,10 @@ MAMBA_BACKWARD_TOKENS = 512
 proportion to the square of the length: a quarter of an hour for 4096 tokens."""
 
 
+COMPILED_TOKENS = 16
+"""torch.compile unrolls the reference's loop; 64 tokens were 4 minutes of compilation."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScanSize:
     """A scan of the encoder's second half: 64x64 tokens, twice a width of 384, 16 states."""
@@ -65,23 +69,36 @@ class ScanSize:
 class Contestant:
     """An implementation of the scan under one number of threads, timed this often.
 
-    backward_tokens: most tokens of its forward and backward pass.
+    tokens, backward_tokens: most tokens of its passes, and of those with gradients.
+    compiles: its first passes are not to be timed at all.
     """
 
     name: str
     scan: Scan
     threads: int
     repetitions: int
+    tokens: int | None = None
     backward_tokens: int | None = None
+    compiles: bool = False
+
+    def length(self, size: ScanSize, which: str) -> int:
+        """How many tokens of a scan of this size it takes in a pass."""
+        limits = (self.tokens, self.backward_tokens if which == BOTH else None)
+        return min([size.length, *(limit for limit in limits if limit is not None)])
 
 
 def bench_scan(
-    size: ScanSize | None = None, *, repetitions: int = 15, slow_repetitions: int = 3
+    size: ScanSize | None = None,
+    *,
+    repetitions: int = 15,
+    slow_repetitions: int = 3,
+    compiled: bool = False,
 ) -> pd.DataFrame:
     """Time the scan forward, and forward and backward, with softplus, bias and skip, in float32.
 
     One row an implementation, pass and number of threads; the implementations take turns in one
     process. ``slow_repetitions`` are those of pure-torch scans.
+    ``compiled`` adds torch.compile of our reference, over a few tokens only.
 
     Columns: scan, pass (forward, forward+backward), scan_threads, batch, length, channels, states,
     median_ms, fastest_ms, mpairs_per_s (million (token, channel) pairs a second, by the median),
@@ -92,7 +109,7 @@ def bench_scan(
     many threads. Then torch, instruction_set and those of :func:`linksim.provenance.machine`.
     """
     size = size or ScanSize()
-    contestants = _contestants(repetitions, slow_repetitions)
+    contestants = _contestants(repetitions, slow_repetitions, compiled)
     times = _times(contestants, _inputs(size))
     frame = pd.DataFrame(
         [_row(size, contestant, which, seconds) for (contestant, which), seconds in times.items()]
@@ -108,8 +125,7 @@ def bench_scan(
 def _row(
     size: ScanSize, contestant: Contestant, which: str, seconds: list[float]
 ) -> dict[str, object]:
-    limit = contestant.backward_tokens if which == BOTH else None
-    size = replace(size, length=min(size.length, limit or size.length))
+    size = replace(size, length=contestant.length(size, which))
     return {
         "scan": contestant.name,
         "pass": which,
@@ -123,9 +139,10 @@ def _row(
 
 FORWARD, BOTH = "forward", "forward+backward"
 NATIVE, REFERENCE, MAMBA_REFERENCE = "native", "reference", "mamba-ssm selective_scan_ref"
+COMPILED = "torch.compile of the reference"
 
 
-def _contestants(repetitions: int, slow_repetitions: int) -> list[Contestant]:
+def _contestants(repetitions: int, slow_repetitions: int, compiled: bool) -> list[Contestant]:
     most = torch.get_num_threads()
     found = []
     if KERNEL is not None:
@@ -147,6 +164,17 @@ def _contestants(repetitions: int, slow_repetitions: int) -> list[Contestant]:
                 threads=most,
                 repetitions=slow_repetitions,
                 backward_tokens=tokens,
+            )
+        )
+    if compiled:
+        found.append(
+            Contestant(
+                name=COMPILED,
+                scan=torch.compile(slow[REFERENCE], dynamic=False),
+                threads=most,
+                repetitions=slow_repetitions,
+                tokens=COMPILED_TOKENS,
+                compiles=True,
             )
         )
     return found
@@ -178,16 +206,25 @@ def _times(
     for turn in range(1 + max(c.repetitions for c in contestants)):
         for contestant, which in product(contestants, (FORWARD, BOTH)):
             before = times.setdefault((contestant, which), [])
+            taken = _first_tokens(inputs, contestant, which)
             if turn > contestant.repetitions or max(before, default=0) > PATIENCE_S:
                 continue
             with _threads(contestant.threads):
-                if which == FORWARD:
-                    seconds = _forward(contestant.scan, inputs)
-                else:
-                    seconds = _forward_and_backward(contestant, inputs)
+                run = _forward if which == FORWARD else _forward_and_backward
+                if contestant.compiles and turn == 0:
+                    run(contestant.scan, taken)
+                seconds = run(contestant.scan, taken)
             before.append(seconds)
     # The first is the warm-up, unless it was the only one.
     return {key: seconds[1:] or seconds for key, seconds in times.items()}
+
+
+def _first_tokens(
+    inputs: Mapping[str, Tensor], contestant: Contestant, which: str
+) -> dict[str, Tensor]:
+    size = ScanSize(length=inputs["u"].shape[1])
+    length = contestant.length(size, which)
+    return {name: t[:, :length] if t.ndim == 3 else t for name, t in inputs.items()}
 
 
 def _forward(scan: Scan, inputs: Mapping[str, Tensor]) -> float:
@@ -197,14 +234,11 @@ def _forward(scan: Scan, inputs: Mapping[str, Tensor]) -> float:
         return perf_counter() - start
 
 
-def _forward_and_backward(contestant: Contestant, inputs: Mapping[str, Tensor]) -> float:
-    leaves = {
-        name: (t[:, : contestant.backward_tokens] if t.ndim == 3 else t).clone().requires_grad_()
-        for name, t in inputs.items()
-    }
+def _forward_and_backward(scan: Scan, inputs: Mapping[str, Tensor]) -> float:
+    leaves = {name: t.clone().requires_grad_() for name, t in inputs.items()}
     weights = torch.ones_like(leaves["u"])
     start = perf_counter()
-    torch.autograd.grad(contestant.scan(**leaves), list(leaves.values()), weights)
+    torch.autograd.grad(scan(**leaves), list(leaves.values()), weights)
     return perf_counter() - start
 
 

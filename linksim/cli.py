@@ -120,13 +120,16 @@ CsvOption = Annotated[Path, typer.Option(help="Where to write the table as CSV."
 
 @bench_app.command("scan")
 def bench_scan(
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Also torch.compile of our reference: minutes.")
+    ] = False,
     csv: CsvOption = Path("bench_scan.csv"),
 ) -> None:
     """The selective scan: native kernel, pure torch, and mamba-ssm's reference if installed."""
     from linksim.bench_scan import bench_scan as measured
     from linksim.cli_measure import write_bench
 
-    write_bench(measured(), csv, console)
+    write_bench(measured(compiled=compiled), csv, console)
 
 
 @bench_app.command("codec")
@@ -134,7 +137,9 @@ def bench_codec(
     codecs: Annotated[
         list[str] | None, typer.Argument(help="name:preset pairs, such as mambajscc:paper.")
     ] = None,
-    size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
+    size: Annotated[
+        list[int] | None, typer.Option(min=1, help="Side of the image in pixels; may be repeated.")
+    ] = None,
     csv: CsvOption = Path("bench_codec.csv"),
 ) -> None:
     """Encode and decode one image, each codec in fp32 and in bf16."""
@@ -142,7 +147,7 @@ def bench_codec(
     from linksim.cli_measure import parse_pairs, write_bench
 
     pairs = parse_pairs(codecs or ["mambajscc:paper", "swinjscc:paper", "mambajscc:small"])
-    write_bench(bench_codecs(in_both_precisions(pairs), size=size), csv, console)
+    write_bench(bench_codecs(in_both_precisions(pairs), sizes=size or [256]), csv, console)
 
 
 @bench_app.command("link")

@@ -12,14 +12,15 @@ from linksim.zoo import weights_path, zoo_names
 
 
 def list_codecs(console: Console) -> None:
-    """One line a codec: name, what it is, its paper and presets."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("codec", "what it is", "paper", "adapts to SNR", "rate", "presets"):
-        table.add_column(heading)
+    """Each codec's name, what it is, its paper, what it adapts to, and its presets."""
+    table = Table(box=None, pad_edge=False, show_header=False)
     for name in codec_names():
         cls = find_codec(name)
         presets = ", ".join(cls.presets) or "-"
-        table.add_row(name, cls.summary, cls.paper, cls.adapts_to_snr, cls.rates, presets)
+        adapts = f"adapts to SNR: {cls.adapts_to_snr}; rate: {cls.rates}; presets: {presets}"
+        table.add_row(name, cls.summary)
+        table.add_row("", cls.paper)
+        table.add_row("", adapts)
     console.print(table)
     console.print("Your own: codec: ./file.py:Class or package.module:Class (see README.md).")
 

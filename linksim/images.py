@@ -35,6 +35,11 @@ class ImageItem:
     image: Tensor
     label: int | None = None
 
+    @property
+    def label_index(self) -> int:
+        """The label, or -1 where there is none, as tensors of labels hold it."""
+        return -1 if self.label is None else self.label
+
 
 class ImageSet(Sequence[ImageItem]):
     """Images that are read when asked for, first resized and then cropped at the centre."""
@@ -56,6 +61,11 @@ class ImageSet(Sequence[ImageItem]):
     def names(self) -> tuple[str, ...]:
         """Names of all images, in order, without reading any."""
         return tuple(source.name for source in self._sources)
+
+    @property
+    def labels(self) -> tuple[int | None, ...]:
+        """Labels of all images, in order, without reading any."""
+        return tuple(source.label for source in self._sources)
 
     def subset(self, indices: Sequence[int]) -> "ImageSet":
         """The images at these places, in this order."""
@@ -187,6 +197,10 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
         """Draw other crops; call it before each pass over the data."""
         self._epoch = epoch
 
+    def set_crop(self, crop: Size) -> None:
+        """Cut crops of another size from now on."""
+        self._crop = _pair(crop)
+
     def __len__(self) -> int:
         return len(self._places)
 
@@ -196,7 +210,7 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
         image = self._random_crop(item, draw)
         if self._flip and draw.random() < 0.5:
             image = image.flip(-1)
-        return image.float() / 255, -1 if item.label is None else item.label
+        return image.float() / 255, item.label_index
 
     def _item(self, index: int) -> ImageItem:
         if index in self._cache:

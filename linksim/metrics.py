@@ -2,6 +2,7 @@
 
 Each metric takes images and references, float32 [B, 3, H, W] in [0, 1], and gives [B].
 :class:`Meter` is what the sweep uses; LOSSES holds the same ones in the form to train with.
+:func:`verdicts` holds what a codec reports beside its images against the truth.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -97,6 +98,20 @@ class Meter:
 def measure(names: Collection[str], images: Tensor, references: Tensor) -> dict[str, Tensor]:
     """The named metrics of images against references, once; as :meth:`Meter.measure`."""
     return Meter(names, max_bytes=0).measure(images, references, [""] * len(references))
+
+
+def verdicts(report: Mapping[str, Tensor], *, snr_db: float, labels: Tensor) -> dict[str, Tensor]:
+    """What a codec reported (:class:`linksim.codec.Decoded`) held against the truth, each [B].
+
+    ``snr_error_db``: distance of ``snr_db_estimate`` from the true SNR, in dB. ``accuracy``: 1
+    where ``class_index`` is the label, 0 elsewhere; left out where labels [B] hold a -1 (none).
+    """
+    values: dict[str, Tensor] = {}
+    if "snr_db_estimate" in report:
+        values["snr_error_db"] = (report["snr_db_estimate"].double() - snr_db).abs()
+    if "class_index" in report and int(labels.min()) >= 0:
+        values["accuracy"] = (report["class_index"] == labels).double()
+    return values
 
 
 def to_8_bits(images: Tensor) -> Tensor:

@@ -77,6 +77,13 @@ class NeuralCodec(Codec, nn.Module):
         """
         return None
 
+    def initialise_as_transform(self) -> None:
+        """Start from a linear transform codec (:mod:`linksim.transform_init`), not from noise.
+
+        Raises InputError for a codec that does not say how.
+        """
+        raise InputError(f"{type(self).__name__} cannot start as a transform; use initial: random")
+
     def encode(self, images: Tensor, tx: TxInfo) -> Frame:
         """Pad, analyse, keep the channels that fit the budget, pair reals into symbols."""
         with self._autocast(images):

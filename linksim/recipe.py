@@ -40,18 +40,33 @@ class CbrRange(_Range):
     high: Cbr
 
 
-class TrainingImages(Settings):
-    """Photographs to cut crops from.
+class LastCrops(Settings):
+    """Larger crops for the last steps, once the small ones have taught what is local.
 
-    root: a folder, searched with its subfolders. about: what it holds, for the card.
-    crop: side of the square crops in pixels. downscale: each photograph is scaled by a random
-    factor between the two before it is cropped (it removes JPEG artefacts).
-    holdout: how many photographs are kept for validation.
+    crop: their side in pixels. steps: how many of the recipe's steps take them.
     """
 
-    root: Path
+    crop: PositiveInt
+    steps: PositiveInt
+
+
+class TrainingImages(Settings):
+    """Images to cut crops from.
+
+    source, root, split: as in a scenario's images; ``folder`` searches ``root`` with its
+    subfolders. about: what it holds, for the card.
+    crop: side of the square crops in pixels; ``last`` may enlarge them.
+    downscale: each image is scaled by a random factor between the two before it is cropped (it
+    removes JPEG artefacts).
+    holdout: how many images are kept for validation; of labelled ones, as many of each class.
+    """
+
+    source: str = "folder"
+    root: Path | None = None
+    split: str | None = None
     about: str = ""
     crop: PositiveInt = 128
+    last: LastCrops | None = None
     downscale: tuple[float, float] | None = (0.5, 1.0)
     flip: bool = True
     holdout: PositiveInt = 16
@@ -70,13 +85,17 @@ class Recipe(Settings):
 
     snr_db: a list to draw from, or {low, high}; drawn for each image.
     cbr: the symbol budget; one value, or {low, high} for a codec of nested rate.
-    codec.weights: weights to start from. ema: decay of the averaged weights, which are kept.
+    codec.weights: weights to start from. Without them, initial: ``random`` weights as the codec is
+    built, or a linear ``transform`` codec (:mod:`linksim.transform_init`).
+    loss: of the images; a codec with a training loss of its own (MVSC) is trained on that.
+    ema: decay of the averaged weights, which are kept.
     lr: peak learning rate of AdamW, after ``warmup`` steps, then a cosine to ``lr_final``.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = 0
     codec: CodecSettings
+    initial: Literal["random", "transform"] = "random"
     channel: Channel
     equalizer: Equalizer | None = None
     snr_db: SnrRange | SnrList
@@ -96,6 +115,26 @@ class Recipe(Settings):
     checkpoint_every: PositiveInt = 500
     devices: int | Literal["auto"] = "auto"
     strategy: str = "auto"
+
+    @property
+    def largest_crop(self) -> int:
+        """Side of the largest crops, at which validation measures too."""
+        last = self.images.last
+        return self.images.crop if last is None else max(self.images.crop, last.crop)
+
+    def crop_of(self, step: int) -> int:
+        """Side of the crops of a step, counted from 0."""
+        last = self.images.last
+        return last.crop if last and step >= self.steps - last.steps else self.images.crop
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.codec.weights is not None and self.initial != "random":
+            raise ValueError(f"initial is {self.initial!r}, but codec.weights says where to start")
+        last = self.images.last
+        if last is not None and last.steps > self.steps:
+            raise ValueError(f"images.last.steps is {last.steps}, but steps is {self.steps}")
+        return self
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -127,8 +127,21 @@ class CodecSettings(Settings):
 def load_settings(path: Path, model: type[S]) -> S:
     """Read a YAML file into ``model``; raises InputError that names file, key and what is allowed.
 
-    A key ``name`` that the file leaves out is the file's name.
+    A key ``name`` that the file leaves out is the file's name. A key ``base`` names another file,
+    relative to this one, whose keys hold where this one has none.
     """
+    data = _read_mapping(path)
+    if "name" in model.model_fields:
+        data.setdefault("name", path.stem)
+    if "base" in data:
+        data = _read_mapping(path.parent / str(data.pop("base"))) | data
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_error(error)}") from None
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -139,12 +152,7 @@ def load_settings(path: Path, model: type[S]) -> S:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: must hold keys and values, such as 'snr_db: [1, 5, 9]'")
-    if "name" in model.model_fields:
-        data.setdefault("name", path.stem)
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{path}: {_first_error(error)}") from None
+    return data
 
 
 def _first_error(error: ValidationError) -> str:

@@ -18,7 +18,7 @@ from linksim.codec_lookup import codec_from_settings, find_codec, resolved_optio
 from linksim.errors import InputError
 from linksim.images import ImageItem, open_images
 from linksim.link import Link, LinkProbe
-from linksim.metrics import Meter, ms_ssim_variant
+from linksim.metrics import Meter, ms_ssim_variant, verdicts
 from linksim.scenario import Scenario
 from linksim.seeding import derive_seed
 from linksim.settings import CodecSettings
@@ -241,11 +241,13 @@ class PreparedCodec:
         metrics = {name: values.tolist() for name, values in measured.items()}
         if "ms_ssim" in names:
             metrics["ms_ssim_variant"] = [ms_ssim_variant(*images.shape[-2:])] * len(batch)
-        report = {name: values.tolist() for name, values in sent.decoded.report.items()}
+        report = dict(sent.decoded.report)
+        labels = torch.tensor([item.label_index for item in batch], device=self._device)
+        report |= verdicts(report, snr_db=point.snr_db, labels=labels)
+        reported = {name: values.tolist() for name, values in report.items()}
         ledger = {name: values.tolist() for name, values in vars(sent.ledger).items()}
         for i, item in enumerate(batch):
             cost = {name: values[i] for name, values in ledger.items()}
-            reported = {name: values[i] for name, values in report.items()}
             yield {
                 "codec_name": point.codec.codec,
                 "is_bound": self._codec.is_bound,
@@ -256,22 +258,11 @@ class PreparedCodec:
                 "trial": trial,
                 **{name: values[i] for name, values in metrics.items()},
                 "failed": False,
-                **reported,
-                **_verdicts(reported, point, item),
+                **{name: values[i] for name, values in reported.items()},
                 **cost,
                 "cbr_realised": channel_bandwidth_ratio(cost["symbols"], *images.shape[-2:]),
                 "ebno_db": _ebno_db(point.snr_db, cost["payload_bits"], cost["symbols"]),
             }
-
-
-def _verdicts(report: Mapping[str, Any], point: Point, item: ImageItem) -> dict[str, float]:
-    """What a codec reported, held against the truth: |SNR error| in dB, right class or not."""
-    verdicts = {}
-    if "snr_db_estimate" in report:
-        verdicts["snr_error_db"] = abs(report["snr_db_estimate"] - point.snr_db)
-    if "class_index" in report and item.label is not None:
-        verdicts["accuracy"] = float(report["class_index"] == item.label)
-    return verdicts
 
 
 def _ebno_db(snr_db: float, payload_bits: int, symbols: int) -> float:

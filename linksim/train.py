@@ -6,7 +6,8 @@ training that was cut off goes on as if it had not been.
 
 import json
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from linksim.codec_lookup import codec_from_settings, resolved_options
 from linksim.errors import InputError
 from linksim.images import ImageSet, TrainingCrops, centre_crop, open_images
 from linksim.link import Link
-from linksim.metrics import LOSSES, psnr
+from linksim.metrics import LOSSES, psnr, verdicts
 from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
 from linksim.recipe import CbrRange, Recipe, SnrRange
@@ -39,21 +40,32 @@ VALIDATION_SEED = 1
 
 
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches of crops (images [B, 3, h, w], labels [B]) from a given step on."""
+    """Endless batches of crops (images [B, 3, h, w], labels [B]) from a given step on.
+
+    crop_of: the side of the crops of a step.
+    """
 
     def __init__(
-        self, crops: TrainingCrops, *, batch_size: int, seed: int, first_step: int
+        self,
+        crops: TrainingCrops,
+        *,
+        batch_size: int,
+        seed: int,
+        first_step: int,
+        crop_of: Callable[[int], int],
     ) -> None:
         self._crops = crops
         self._batch_size = batch_size
         self._seed = seed
         self._first_step = first_step
+        self._crop_of = crop_of
         self._epoch = -1
         self._order: list[int] = []
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         step = self._first_step
         while True:
+            self._crops.set_crop(self._crop_of(step))
             first = step * self._batch_size
             samples = [self._sample(i) for i in range(first, first + self._batch_size)]
             images, labels = zip(*samples, strict=True)
@@ -108,16 +120,19 @@ class Training(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        images, _ = batch
-        values = []
+        images, labels = batch
+        seed = derive_seed(VALIDATION_SEED, batch_index)
+        values = defaultdict(list)
         for snr in self._recipe.validation.snr_db:
             snr_db = uniform_snr(snr, len(images), self.device)
-            seed = derive_seed(VALIDATION_SEED, batch_index)
             sent = self._transmit(images, snr_db, _validation_cbr(self._recipe), seed)
-            values.append(psnr(sent.decoded.images, images).mean())
-            self.log(f"psnr_{snr:g}dB", values[-1], batch_size=len(images))
-        mean = torch.stack(values).mean()
-        self.log("val_psnr", mean, prog_bar=True, batch_size=len(images))
+            measured = {"psnr": psnr(sent.decoded.images, images)}
+            measured |= verdicts(sent.decoded.report, snr_db=snr, labels=labels)
+            for name, value in measured.items():
+                values[name].append(value.float().mean())
+                self.log(f"{name}_{snr:g}dB", values[name][-1], batch_size=len(images))
+        for name, means in values.items():
+            self.log(f"val_{name}", torch.stack(means).mean(), batch_size=len(images))
 
     def _transmit(self, images: Tensor, snr_db: Tensor, cbr: float, seed: int) -> Transmission:
         height, width = images.shape[-2:]
@@ -164,13 +179,14 @@ class Training(L.LightningModule):
             batch_size=recipe.batch_size,
             seed=derive_seed(recipe.seed, "batches", self.global_rank),
             first_step=self.global_step,
+            crop_of=recipe.crop_of,
         )
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        side = self._recipe.images.crop
+        side = self._recipe.largest_crop
         crops = [
-            (centre_crop(item.image, side, name=item.name).float() / 255, -1)
+            (centre_crop(item.image, side, name=item.name).float() / 255, item.label_index)
             for item in self._held_out
         ]
         return DataLoader(crops, batch_size=self._recipe.batch_size)  # type: ignore[arg-type]
@@ -187,6 +203,8 @@ def train(recipe: Recipe, folder: Path) -> Path:
     codec = codec_from_settings(recipe.codec)
     if not isinstance(codec, NeuralCodec):
         raise InputError(f"codec {recipe.codec.codec!r} is not neural; there is nothing to train")
+    if recipe.initial == "transform":
+        codec.initialise_as_transform()
     codec.train()
     training, held_out = split_images(recipe)
     module = Training(recipe, codec, training, held_out)
@@ -229,15 +247,17 @@ def train(recipe: Recipe, folder: Path) -> Path:
 
 
 def split_images(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
-    """(training, held-out) photographs: every so-many-th of the sorted folder is held out."""
-    images = open_images("folder", root=recipe.images.root)
-    holdout = recipe.images.holdout
+    """(training, held-out) images: every so-many-th is held out, counted class by class."""
+    source, root, holdout = recipe.images.source, recipe.images.root, recipe.images.holdout
+    images = open_images(source, root=root, split=recipe.images.split)
     if len(images) <= holdout:
         raise InputError(
-            f"images.holdout is {holdout}, but {recipe.images.root} holds {len(images)} images; "
+            f"images.holdout is {holdout}, but {root or source} holds {len(images)} images; "
             "some must be left to train on"
         )
-    held = {i * len(images) // holdout for i in range(holdout)}
+    labels = images.labels
+    by_class = sorted(range(len(images)), key=lambda i: labels[i] or 0)
+    held = {by_class[i * len(images) // holdout] for i in range(holdout)}
     rest = [i for i in range(len(images)) if i not in held]
     return images.subset(rest), images.subset(sorted(held))
 

@@ -32,15 +32,19 @@ class TrainingProgress(Callback):
             self._progress.update(self._task, completed=trainer.global_step, loss=loss)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        figures = {
-            name.removeprefix("psnr_"): f"{float(value):.2f}"
-            for name, value in trainer.callback_metrics.items()
-            if "psnr" in name
-        }
-        mean = figures.pop("val_psnr", "")
-        at = ", ".join(f"{name} {value}" for name, value in figures.items())
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        at = ", ".join(
+            f"{name.removeprefix('psnr_')} {value:.2f}"
+            for name, value in metrics.items()
+            if name.startswith("psnr_")
+        )
+        line = f"step {trainer.global_step}: PSNR {metrics['val_psnr']:.2f} dB ({at})"
+        if "val_snr_error_db" in metrics:
+            line += f", SNR error {metrics['val_snr_error_db']:.2f} dB"
+        if "val_accuracy" in metrics:
+            line += f", accuracy {metrics['val_accuracy']:.3f}"
         if trainer.is_global_zero:
-            self._console.print(f"step {trainer.global_step}: PSNR {mean} dB ({at})")
+            self._console.print(line)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._progress.stop()

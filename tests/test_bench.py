@@ -9,7 +9,7 @@ from linksim.settings import CodecSettings
 
 def test_a_row_a_codec_and_precision() -> None:
     table = bench_codecs(
-        in_both_precisions([("mambajscc", "tiny")]), size=32, repetitions=3, warm_up=1
+        in_both_precisions([("mambajscc", "tiny")]), sizes=[32], repetitions=3, warm_up=1
     )
     assert list(table["precision"]) == ["fp32", "bf16"]
     assert bool((table["median_ms"] >= table["fastest_ms"]).all())

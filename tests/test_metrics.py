@@ -15,7 +15,7 @@ from linksim.errors import InputError
 from linksim.image_sources import read_image
 from linksim.images import open_images
 from linksim.lpips import LPIPS
-from linksim.metrics import LOSSES, METRICS, measure
+from linksim.metrics import LOSSES, METRICS, measure, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +238,18 @@ def test_unknown_metric_and_mismatched_images() -> None:
         measure(["pnsr"], image, image)
     with pytest.raises(InputError, match=r"\[1, 3, 32, 31\]"):
         measure(["psnr"], image[..., 1:], image)
+
+
+def test_what_a_codec_reports_is_held_against_the_truth() -> None:
+    report = {
+        "snr_db_estimate": torch.tensor([6.0, 9.5]),
+        "class_index": torch.tensor([3, 0]),
+        "failed": torch.tensor([False, True]),
+    }
+    values = verdicts(report, snr_db=7.0, labels=torch.tensor([3, 1]))
+    assert {name: value.tolist() for name, value in values.items()} == {
+        "snr_error_db": [1.0, 2.5],
+        "accuracy": [1.0, 0.0],
+    }
+    assert set(verdicts(report, snr_db=7.0, labels=torch.tensor([-1, -1]))) == {"snr_error_db"}
+    assert verdicts({}, snr_db=7.0, labels=torch.tensor([3, 1])) == {}

@@ -126,9 +126,69 @@ def test_held_out_photographs_are_not_trained_on(photographs: Path) -> None:
     assert len(training) + len(held_out) == 12
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CIFAR-10's layout as folders: ten classes of six pictures of 32x32, each class one colour."""
+    root = tmp_path_factory.mktemp("cifar10")
+    random = np.random.default_rng(0)
+    for label in range(10):
+        folder = root / "train" / f"class{label}"
+        folder.mkdir(parents=True)
+        colour = random.integers(40, 216, 3)
+        for i in range(6):
+            pixels = colour + random.integers(-20, 21, (32, 32, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    return root
+
+
+def labelled_recipe(root: Path, **changes: object) -> Recipe:
+    images = {"source": "cifar10", "root": root, "split": "train", "crop": 32, "downscale": None}
+    return recipe(root, images={**images, "holdout": 20}, cbr=1 / 12, **changes)
+
+
+def test_as_many_of_each_class_are_held_out(labelled: Path) -> None:
+    training, held_out = split_images(labelled_recipe(labelled))
+    assert (len(training), len(held_out)) == (40, 20)
+    assert [held_out.labels.count(label) for label in range(10)] == [2] * 10
+    assert set(training.names).isdisjoint(held_out.names)
+
+
+def test_mvsc4_learns_from_labelled_images(labelled: Path, tmp_path: Path) -> None:
+    mvsc4 = {"codec": "mvsc4", "preset": "cifar10"}
+
+    def validation(name: str, steps: int) -> dict[str, float]:
+        made = labelled_recipe(
+            labelled, name=name, codec=mvsc4, channel={"type": "awgn"}, steps=steps, batch_size=20,
+            snr_db=[1, 7, 13], validation={"every": 100, "snr_db": [1, 13]}, ema=None,
+        )  # fmt: skip
+        card = json.loads(train(made, tmp_path / name).with_suffix(".json").read_text())
+        return card["validation"]  # type: ignore[no-any-return]
+
+    before, after = validation("untrained", 1), validation("trained", 60)
+    assert before["val_accuracy"] < 0.4
+    assert after["val_accuracy"] > before["val_accuracy"] + 0.2
+    assert after["val_snr_error_db"] < before["val_snr_error_db"]
+    assert after["val_psnr"] > before["val_psnr"]
+    mean = (after["accuracy_1dB"] + after["accuracy_13dB"]) / 2
+    assert after["val_accuracy"] == pytest.approx(mean, abs=1e-3)
+
+
+def test_a_codec_that_wants_labels_says_so(photographs: Path, tmp_path: Path) -> None:
+    settings = {"codec": "mvsc4", "preset": "cifar10"}
+    with pytest.raises(InputError, match=r"labels 0\.\.9; a batch holds -1"):
+        train(recipe(photographs, codec=settings, cbr=1 / 12, steps=1), tmp_path)
+
+
 def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holdout is 12, but .* holds 12 images"):
         split_images(recipe(photographs, images={"root": photographs, "holdout": 12}))
+    for images, message in (
+        ({"source": "imagenet"}, "'imagenet' is no source; allowed are kodak, folder, classes"),
+        ({"crop": 64}, "source 'folder' needs a root"),
+        ({"source": "cifar10", "root": photographs, "split": "valid"}, "allowed are test, train"),
+    ):
+        with pytest.raises(InputError, match=message):
+            split_images(recipe(photographs, images=images))
     with pytest.raises(InputError, match="'bpg_ldpc' is not neural"):
         train(recipe(photographs, codec={"codec": "bpg_ldpc"}), tmp_path)
     with pytest.raises(InputError, match=r"the loss is (nan|inf)"):
@@ -142,4 +202,4 @@ def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
 def test_shipped_recipes_are_valid() -> None:
     folder = Path(__file__).parent.parent / "scenarios" / "train"
     names = {load_recipe(path).name for path in folder.glob("**/*.yaml")}
-    assert "mambajscc-small-rayleigh" in names
+    assert {"mambajscc-small-rayleigh", "mvsc4-cifar10", "mvsc-rayleigh"} <= names

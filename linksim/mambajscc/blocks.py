@@ -12,6 +12,7 @@ Space Model", arXiv 2409.16592, figure 3 and section IV; the initial values are 
 and Dao, arXiv 2312.00752).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +65,12 @@ class VSSMBlock(nn.Module):
     def forward(self, x: Tensor, snr_db: Tensor | None) -> Tensor:
         x = x + self.drop_path(self.ss2d(self.norm(x), snr_db))
         return x if self.mlp is None else x + self.drop_path(self.mlp(x))
+
+    def branches(self) -> Iterator[tuple[nn.LayerNorm, nn.Module]]:
+        """The first and the last layer of each residual branch."""
+        yield self.norm, self.ss2d.out_proj
+        if self.mlp is not None and isinstance(self.mlp[0], nn.LayerNorm):
+            yield self.mlp[0], self.mlp[-1]
 
 
 class ChannelMLP(nn.Sequential):

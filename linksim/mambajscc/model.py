@@ -11,6 +11,7 @@ from linksim.errors import InputError
 from linksim.layers import ChannelModNet, PatchDivision, PatchMerging
 from linksim.mambajscc.blocks import BlockConfig, ScanDirections, VSSMBlock
 from linksim.neural_codec import NeuralCodec, Rate
+from linksim.transform_init import initialise_hierarchy
 
 ChannelAdaptation = Literal["csi_rest", "modnet", "none"]
 
@@ -94,6 +95,20 @@ class MambaJSCC(NeuralCodec):
         )
         self.decoder = Decoder(
             dims=dims, latent_channels=latent_channels, config=config, rates=rates, modnet=modnet
+        )
+
+    def initialise_as_transform(self) -> None:
+        blocks = [module for module in self.modules() if isinstance(module, VSSMBlock)]
+        sides = (self.encoder, self.decoder)
+        initialise_hierarchy(
+            embedding=self.encoder.embed,
+            merges=[m for m in self.encoder.merge if isinstance(m, PatchMerging)],
+            compression=self.encoder.compress,
+            expansion=self.decoder.expand,
+            divisions=[m for m in self.decoder.divide if isinstance(m, PatchDivision)],
+            branches=[branch for block in blocks for branch in block.branches()],
+            modnets=[side.modnet for side in sides if side.modnet is not None],
+            final_norm=False,
         )
 
     def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:

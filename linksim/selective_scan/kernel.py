@@ -66,11 +66,16 @@ class Scan(ctypes.Structure):
     )
 
 
-def _load() -> tuple[ctypes.CDLL | None, str]:
-    """The kernel and its instruction set; or None and, in words, why there is none."""
-    capability = torch.backends.cpu.get_cpu_capability()
+def instruction_sets() -> tuple[str, ...]:
+    """Those that this processor has, the best first."""
+    return _INSTRUCTION_SETS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",))
+
+
+def load(names: Sequence[str]) -> tuple[ctypes.CDLL | None, str]:
+    """The first kernel that was compiled for one of these instruction sets, and which it is; or
+    None and, in words, why there is none."""
     failure = "it was not compiled when linksim was installed (no C++ compiler with OpenMP?)"
-    for name in _INSTRUCTION_SETS.get(capability, ("baseline",)):
+    for name in names:
         for suffix in EXTENSION_SUFFIXES:
             path = Path(__file__).with_name(f"_native_{name}{suffix}")
             if not path.exists():
@@ -82,7 +87,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     return None, failure
 
 
-KERNEL, DETAIL = _load()
+KERNEL, DETAIL = load(instruction_sets())
 CHUNK: int = KERNEL.linksim_scan_chunk() if KERNEL else 0
 """Tokens between two saved states."""
 SLAB: int = KERNEL.linksim_scan_slab() if KERNEL else 0

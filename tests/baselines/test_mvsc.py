@@ -4,12 +4,16 @@ import math
 
 import pytest
 import torch
+from scipy.special import exp1
 from torch.nn import functional as F
 
 from baselines.mambavision import Attention, MambaVisionMixer, WindowLevel
 from baselines.mvsc import MVSC, MVSC4, SignalEstimator, snr_estimate_db
+from linksim.channels import Rayleigh
 from linksim.codec import Decoded, Frame, Received
 from linksim.errors import InputError
+from linksim.link import Link
+from linksim.neural_codec import pair_reals
 
 
 @pytest.mark.parametrize("snr_db", [-7.0, 0.0, 13.0])
@@ -19,6 +23,23 @@ def test_a_perfect_estimate_of_the_signal_measures_the_snr(snr_db: float) -> Non
     noise = torch.randn(signal.shape, generator=generator) / 2**0.5 * 10 ** (-snr_db / 20)
     estimate = snr_estimate_db(signal + noise, signal)
     torch.testing.assert_close(estimate, torch.full((2,), snr_db), rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("snr_db", [1.0, 7.0, 13.0])
+def test_over_rayleigh_fading_a_perfect_estimate_measures_less(snr_db: float) -> None:
+    """After MMSE E|y - x|^2 is the mean of no / (g + no), g = |h|^2 ~ Exp(1): no e^no E1(no)."""
+    length = 200_000
+    link = Link(Rayleigh())
+    bits = torch.randint(2, (1, 2 * length), generator=torch.Generator().manual_seed(0))
+    sent = pair_reals((2.0 * bits - 1) * 0.5**0.5)
+    realisation = link.channel.draw_batch(1, 1, length)
+    received, _ = link.transmit(
+        Frame.analog(sent), snr_db=torch.tensor([snr_db]), realisation=realisation
+    )
+    y, s_hat = (torch.view_as_real(x).permute(0, 2, 1)[..., None] for x in (received.symbols, sent))
+    no = 10 ** (-snr_db / 10)
+    expected = -10 * math.log10(no * math.exp(no) * exp1(no))
+    assert float(snr_estimate_db(y, s_hat)) == pytest.approx(expected, abs=0.05)
 
 
 def test_channels_that_were_not_sent_do_not_enter_the_estimate() -> None:

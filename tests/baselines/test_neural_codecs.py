@@ -135,7 +135,7 @@ def test_nested_rate_sends_a_prefix_of_the_latent(codec_class: type[NeuralCodec]
 
 @every_codec
 def test_a_fixed_rate_refuses_half_the_budget(codec_class: type[NeuralCodec]) -> None:
-    codec = small(codec_class)
+    codec = small(codec_class, rate="fixed")
     with pytest.raises(InputError, match="the budget is"):
         clean_round_trip(codec, random_images(1, 32, 32), full_symbols(codec, (32, 32)) // 2)
 
@@ -156,6 +156,8 @@ def test_learns_sixteen_crops(codec_class: type[NeuralCodec]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("codec_class", [MVSC, MVSC4])
 def test_mvsc_learns_image_snr_and_class(codec_class: type[MVSC]) -> None:
+    """In 800 steps: after 300 the mean estimate is still 0.9 to 1.4 dB off at 1 dB, at learning
+    rates from 1e-2 to 5e-2, with and without warm-up."""
     torch.manual_seed(0)
     codec = codec_class(**codec_class.presets["cifar10"])
     images, snrs = sixteen_crops(), (1.0, 4.0, 7.0, 10.0, 13.0)

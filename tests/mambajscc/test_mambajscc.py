@@ -397,6 +397,33 @@ def test_paper_preset_codes_a_photograph_in_two_gibibytes() -> None:
     assert int(out.stdout) < 2 * 2**30
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the selective scan runs on its slow reference")
+def test_native_and_reference_backends_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 steps from the same weights over the same data: the loss curves lie on each other."""
+
+    def losses() -> Tensor:
+        codec = tiny().train()
+        optimizer = torch.optim.Adam(codec.parameters(), lr=1e-3)
+        images, snr_db = random_images(4, 32, 32), torch.tensor([1.0, 7.0, 13.0, 19.0])
+        curve = []
+        for step in range(200):
+            decoded = over_awgn(codec, images, snr_db, seed=step).decoded.images
+            loss = (decoded - images).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            curve.append(loss.item())
+        return torch.tensor(curve)
+
+    native = losses()
+    monkeypatch.setattr("linksim.selective_scan.backend.KERNEL", None)
+    reference = losses()
+    assert native[-1] < 0.9 * native[0]
+    assert torch.allclose(native[:20], reference[:20], rtol=1e-4)
+    assert torch.allclose(native, reference, rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

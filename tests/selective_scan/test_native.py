@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from linksim.errors import InputError
-from linksim.selective_scan import ScanParameters, selective_scan_bidirectional
+from linksim.selective_scan import (
+    ScanParameters,
+    kernel,
+    selective_scan,
+    selective_scan_bidirectional,
+)
 from linksim.selective_scan.kernel import DETAIL, KERNEL
 
 pytestmark = pytest.mark.skipif(KERNEL is None, reason=DETAIL)
@@ -60,6 +65,37 @@ def test_channels_that_do_not_fill_the_vectors(channels: int) -> None:
 @pytest.mark.parametrize("states", [1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 64])
 def test_states(states: int) -> None:
     assert_matches(random_case(1, 70, 20, states, interval=30))
+
+
+@pytest.mark.parametrize("name", kernel.instruction_sets())
+def test_every_build(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All builds that this processor can run, not only the one that is chosen."""
+    library, detail = kernel.load([name])
+    assert library is not None, detail
+    monkeypatch.setattr(kernel, "KERNEL", library)
+    assert_matches(random_case(2, 70, 100, 16, interval=33, reverse=True))
+    assert_matches(random_case(1, 40, 21, 5))
+
+
+@pytest.mark.parametrize("name", kernel.instruction_sets())
+def test_exponential(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state set to one and let decay for a token is exp(delta A): within 2e-7 of the true one,
+    and what one rounding of the exponent, 2^-23 of it, makes of that."""
+    monkeypatch.setattr(kernel, "KERNEL", kernel.load([name])[0])
+    exponents = torch.linspace(-65, 0, 200_000)  # further down, parts are flushed to zero
+    zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    decayed = selective_scan(
+        zero.expand(1, 1, len(exponents)),
+        -exponents[None, None],
+        -torch.ones(len(exponents), 1),
+        zero,
+        one,
+        csi=torch.ones(1),
+        backend="native",
+    )
+    true = exponents.double().exp()
+    error = ((decayed[0, 0].double() - true) / true).abs()
+    assert float((error - 2.0**-23 * exponents.double().abs()).max()) < 2e-7
 
 
 @pytest.mark.parametrize("reverse", [False, True])
