@@ -22,7 +22,7 @@ from baselines.ldpc import TransportChain, TransportPlan, transport_chain
 from linksim.codec import ChannelProbe, Received
 from linksim.errors import InputError
 from linksim.seeding import derive_seed
-from linksim.store import write_atomically
+from linksim.store import locked, write_atomically
 
 FRAMES = 50
 MIN_BLER = 1 / (FRAMES + 2)  # what no measurement of FRAMES frames can go below
@@ -131,12 +131,16 @@ class BlerTables:
         if known is not None:
             return known
         key = self.key(plan)
-        _log.info("measuring the block error rate of %s, to be kept in %s", key, self._cache)
-        curve = self.curves[key] = self.measure(plan)
-        try:
-            write_curves(self._path(key), {key: curve})
-        except InputError as error:
-            _log.warning("cannot keep the block error rate of %s: %s", key, error)
+        with locked(self._path(key)):
+            known = self._known(plan)  # another process may have measured it in the meantime
+            if known is not None:
+                return known
+            _log.info("measuring the block error rate of %s, to be kept in %s", key, self._cache)
+            curve = self.curves[key] = self.measure(plan)
+            try:
+                write_curves(self._path(key), {key: curve})
+            except InputError as error:
+                _log.warning("cannot keep the block error rate of %s: %s", key, error)
         return curve
 
     def measure(self, plan: TransportPlan, frames: int = FRAMES) -> BlerCurve:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from linksim.errors import InputError
+from linksim.errors import InputError, PointsFailedError
 from linksim.runtime import keep_freed_memory
 
 app = typer.Typer(
@@ -32,6 +32,12 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through together.")] = 1,
     overwrite: Annotated[bool, typer.Option(help="Compute finished points again.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the points, by Dask.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
+    ] = None,
 ) -> None:
     """Work off a scenario: every codec at every SNR and bandwidth, into tables.
 
@@ -46,6 +52,8 @@ def run(
         limit=limit,
         batch_size=batch_size,
         overwrite=overwrite,
+        workers=workers,
+        scheduler=scheduler,
         console=console,
     )
 
@@ -144,17 +152,23 @@ def bench_codec(
 
 @bench_app.command("link")
 def bench_link(
-    codec: Annotated[str, typer.Argument(help="A codec.")] = "mambajscc",
-    preset: Annotated[str | None, typer.Option(help="Its preset.")] = "small",
+    codecs: Annotated[
+        list[str] | None, typer.Argument(help="name:preset pairs, such as mambajscc:paper.")
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
     csv: CsvOption = Path("bench_link.csv"),
 ) -> None:
     """Show how much of a sweep's time is the codec's own, and how much linksim's."""
     from linksim.bench import bench_link as measured
-    from linksim.cli_measure import write_bench
+    from linksim.cli_measure import parse_pairs, show_own_share, write_bench
     from linksim.settings import CodecSettings
 
-    write_bench(measured(CodecSettings(codec=codec, preset=preset), size=size), csv, console)
+    pairs = parse_pairs(codecs or ["mambajscc:small", "mambajscc:paper"])
+    table = measured(
+        [CodecSettings(codec=name, preset=preset) for name, preset in pairs], size=size
+    )
+    write_bench(table, csv, console)
+    show_own_share(table, console)
 
 
 @app.command()
@@ -191,6 +205,9 @@ def main() -> None:
     except InputError as error:
         print(f"linksim: {error}", file=sys.stderr)
         sys.exit(2)
+    except PointsFailedError as error:
+        print(f"linksim: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("linksim: stopped; what was finished is kept", file=sys.stderr)
         sys.exit(130)

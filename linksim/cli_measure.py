@@ -64,6 +64,14 @@ def write_bench(table: pd.DataFrame, path: Path, console: Console) -> None:
     console.print(f"Written to {path}")
 
 
+def show_own_share(table: pd.DataFrame, console: Console) -> None:
+    """Print what share of the time :func:`linksim.bench.bench_link` found in the codecs."""
+    own = table[table["part"].isin(["encode", "decode"])]
+    shares = own.groupby(["codec", "preset"], sort=False, as_index=False)["share"].sum()
+    for codec, preset, share in shares.itertuples(index=False):
+        console.print(f"{codec}:{preset} spends {share:.1%} in its own encode and decode")
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4g}"

@@ -1,15 +1,17 @@
 """``linksim run``: plan, progress, tables, and what was found."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import torch
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
 from linksim.devices import pick_device
+from linksim.errors import InputError
 from linksim.progress import counting_progress
 from linksim.results import collect
 from linksim.scenario import Scenario, load_scenario
@@ -25,11 +27,13 @@ def run_scenario(
     limit: int | None,
     batch_size: int,
     overwrite: bool,
+    workers: int | None,
+    scheduler: str | None,
     console: Console,
 ) -> None:
     """Work off a scenario file into ``out/<name>``; raises InputError."""
     scenario = _limited(load_scenario(path), limit)
-    where = pick_device(device)
+    run = _runner(device, batch_size, workers, scheduler)
     plan = plan_sweep(scenario)
     folder = out / scenario.name
     store = Store(folder)
@@ -37,7 +41,7 @@ def run_scenario(
         store.forget(point.key for point in plan.points)
     missing = [point for point in plan.points if point.key not in store]
     if missing:
-        _compute(plan, missing, store, where, batch_size, console)
+        _compute(plan, missing, store, run, console)
     summary = collect(plan, store, folder)
     console.print(_table(summary, scenario))
     done = len(plan.points) - len(missing)
@@ -47,6 +51,32 @@ def run_scenario(
         else f"All {len(plan.points)} points were finished before: nothing to do."
     )
     console.print(f"Tables in {folder}; figures with: python -m linksim plot {folder}")
+
+
+def _runner(
+    device: str, batch_size: int, workers: int | None, scheduler: str | None
+) -> Callable[..., None]:
+    """What computes the points: this process, or Dask."""
+    if workers is None and scheduler is None:
+        return partial(run_points, device=pick_device(device), batch_size=batch_size)
+    if workers is not None and scheduler is not None:
+        raise InputError("give --workers or --scheduler, not both: a scheduler has its workers")
+    try:
+        from linksim.cluster import run_points_on_dask
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--workers and --scheduler need {error.name}; install it: pip install "
+            "'linksim[cluster]'"
+        ) from None
+    if scheduler is None:
+        pick_device(device)  # a wrong one is told at once
+    return partial(
+        run_points_on_dask,
+        workers=workers,
+        scheduler=scheduler,
+        device=device,
+        batch_size=batch_size,
+    )
 
 
 def _limited(scenario: Scenario, limit: int | None) -> Scenario:
@@ -60,8 +90,7 @@ def _compute(
     plan: Plan,
     missing: list[Point],
     store: Store,
-    device: torch.device,
-    batch_size: int,
+    run: Callable[..., None],
     console: Console,
 ) -> None:
     total = len(missing) * len(plan.items) * plan.scenario.trials
@@ -81,11 +110,9 @@ def _compute(
             what = f"{point.codec.name}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
             progress.update(task, description=what)
 
-        run_points(
+        run(
             plan,
             store,
-            device=device,
-            batch_size=batch_size,
             on_start=on_start,
             on_image=lambda count: progress.advance(task, count),
         )

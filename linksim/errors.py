@@ -7,3 +7,10 @@ class InputError(ValueError):
     The message is one line that says what was given, where, and what is allowed. The command
     line prints it without a traceback and leaves with exit status 2.
     """
+
+
+class PointsFailedError(RuntimeError):
+    """Points of a sweep that ended in an error which is not the user's input.
+
+    One line that names the first of them; the command line leaves with exit status 1.
+    """

@@ -1,5 +1,6 @@
 """LPIPS: learned perceptual distance on AlexNet (Zhang et al., CVPR 2018, version 0.1 heads)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -41,28 +42,37 @@ class LPIPS(nn.Module):
         # The authors' normalisation of [-1, 1] to what AlexNet was trained on
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).reshape(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).reshape(1, 3, 1, 1))
-        self.requires_grad_(False).eval()
+        # Channels last: pooling takes a tenth of its time, the convolutions somewhat less than else
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, references: Tensor) -> Tensor:
         """[B] distances; raises InputError for images under 31 pixels."""
+        return self.distance(images, self.unit_features(references))
+
+    def distance(self, images: Tensor, reference_features: Sequence[Tensor]) -> Tensor:
+        """[B] distances from references whose :meth:`unit_features` are known."""
+        distance = images.new_zeros(images.shape[0])
+        triples = zip(self.heads, self.unit_features(images), reference_features, strict=True)
+        for head, a, b in triples:
+            distance = distance + (head * (a - b).square()).sum(1).mean((1, 2))
+        return distance
+
+    def unit_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The five ReLU outputs, each pixel's channels scaled to unit length.
+
+        Raises InputError for images under 31 pixels.
+        """
         height, width = images.shape[-2:]
         if min(height, width) < MIN_SIDE:
             raise InputError(
                 f"lpips: the images are {height}x{width}; sides must be at least {MIN_SIDE} pixels"
             )
-        distance = images.new_zeros(images.shape[0])
-        pairs = zip(self._unit_features(images), self._unit_features(references), strict=True)
-        for head, (a, b) in zip(self.heads, pairs, strict=True):
-            distance = distance + (head * (a - b).square()).sum(1).mean((1, 2))
-        return distance
-
-    def _unit_features(self, images: Tensor) -> list[Tensor]:
-        """The five ReLU outputs, each pixel's channels scaled to unit length."""
         x = (2 * images - 1 - self.shift) / self.scale
+        x = x.contiguous(memory_format=torch.channels_last)
         outputs = []
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index - 1 in _CONVOLUTIONS:
                 length = (x.square().sum(1, keepdim=True) + _EPSILON**2).sqrt()
                 outputs.append(x / (length + _EPSILON))
-        return outputs
+        return tuple(outputs)

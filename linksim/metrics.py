@@ -1,12 +1,14 @@
 """Image quality, per image: PSNR, SSIM, MS-SSIM and LPIPS.
 
 Each metric takes images and references, float32 [B, 3, H, W] in [0, 1], and gives [B].
-:func:`measure` is what the sweep calls; LOSSES holds the same ones in the form to train with.
+:class:`Meter` is what the sweep uses; LOSSES holds the same ones in the form to train with.
 :func:`verdicts` holds what a codec reports beside its images against the truth.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from functools import cache, wraps
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache, partial, wraps
 from types import MappingProxyType
 
 import torch
@@ -17,9 +19,12 @@ from linksim.errors import InputError
 from linksim.lpips import LPIPS
 
 Metric = Callable[[Tensor, Tensor], Tensor]
+_Prepared = tuple[Tensor, ...]
 
 CAP_DB = 100.0
 """What identical images score in dB, so that a mean over images stays finite."""
+
+KEPT_BYTES = 1024**3
 
 WINDOW = 11
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -34,36 +39,65 @@ def _full_precision(metric: Metric) -> Metric:
 
     @wraps(metric)
     def outside(images: Tensor, references: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
+        with _without_autocast(images):
             dtype = torch.promote_types(images.dtype, torch.float32)
             return metric(images.to(dtype), references.to(dtype))
 
     return outside
 
 
-def measure(names: Collection[str], images: Tensor, references: Tensor) -> dict[str, Tensor]:
-    """The named metrics of decoded images, each [B]; dB forms come with ms_ssim and lpips.
+class Meter:
+    """Measures decoded images, computing what the metrics need of an original once for all of them.
 
-    Images are first rounded to the 8 bits that a picture file has. Each is measured by itself, so
-    that no value depends on the batch.
+    names: the metrics, of :data:`METRICS`. max_bytes: how much of that to keep; for further
+    originals it is computed every time. Raises InputError for an unknown name.
     """
-    for name in names:
-        if name not in METRICS:
-            raise InputError(f"metrics: {name!r} is none; allowed are {', '.join(METRICS)}")
-    if images.shape != references.shape or images.ndim != 4 or images.shape[1] != 3:
-        raise InputError(
-            f"metrics: images {list(images.shape)} and references {list(references.shape)} must "
-            "both be [B, 3, H, W]"
-        )
-    values: dict[str, Tensor] = {}
-    with torch.inference_mode():
-        pairs = list(zip(_each(to_8_bits(images)), _each(to_8_bits(references)), strict=True))
+
+    def __init__(self, names: Collection[str], *, max_bytes: int = KEPT_BYTES) -> None:
         for name in names:
-            metric = METRICS[name]
-            values[name] = torch.cat([metric(image, reference) for image, reference in pairs])
-            if name in _DB_FORMS:
-                values[f"{name}_db"] = _DB_FORMS[name](values[name])
-    return values
+            if name not in METRICS:
+                raise InputError(f"metrics: {name!r} is none; allowed are {', '.join(METRICS)}")
+        self._names = tuple(names)
+        self._kept: dict[tuple[str, str], _Prepared] = {}
+        self._bytes_left = max_bytes
+
+    def measure(self, images: Tensor, references: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
+        """The metrics of images against references, each [B]; dB forms come with ms_ssim and lpips.
+
+        keys: one a reference, the same whenever it is the same image. Images are first rounded to
+        the 8 bits that a picture file has. Each is measured by itself, so that no value depends on
+        the batch.
+        """
+        if images.shape != references.shape or images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(
+                f"metrics: images {list(images.shape)} and references {list(references.shape)} "
+                "must both be [B, 3, H, W]"
+            )
+        values: dict[str, Tensor] = {}
+        with torch.inference_mode(), _without_autocast(images):
+            rounded = _each(to_8_bits(images))
+            for name in self._names:
+                prepared = map(partial(self._prepared, name), _each(references), keys)
+                pairs = zip(rounded, prepared, strict=True)
+                values[name] = torch.cat([_STEPS[name].compare(*pair) for pair in pairs])
+                if name in _DB_FORMS:
+                    values[f"{name}_db"] = _DB_FORMS[name](values[name])
+        return values
+
+    def _prepared(self, name: str, reference: Tensor, key: str) -> "_Prepared":
+        kept = self._kept.get((name, key))
+        if kept is None:
+            kept = _STEPS[name].prepare(to_8_bits(reference))
+            size = sum(tensor.nbytes for tensor in kept)
+            if size <= self._bytes_left:
+                self._kept[name, key] = kept
+                self._bytes_left -= size
+        return kept
+
+
+def measure(names: Collection[str], images: Tensor, references: Tensor) -> dict[str, Tensor]:
+    """The named metrics of images against references, once; as :meth:`Meter.measure`."""
+    return Meter(names, max_bytes=0).measure(images, references, [""] * len(references))
 
 
 def verdicts(report: Mapping[str, Tensor], *, snr_db: float, labels: Tensor) -> dict[str, Tensor]:
@@ -90,10 +124,7 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
 
     10*log10(255^2 / MSE), at most CAP_DB: identical images count as 100 dB.
     """
-    a, b = (((x.clamp(0, 1) * 255).round().to(torch.int64)) for x in (images, references))
-    squared = (a - b).square().flatten(1)  # integers: exact in any order of summation
-    mse = squared.sum(1).double() / squared.shape[1]
-    return (20 * torch.log10(255 / mse.sqrt())).clamp(max=CAP_DB).float()
+    return _psnr(images, _levels(references))
 
 
 @_full_precision
@@ -102,8 +133,7 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
 
     As in the authors' code the window stays inside the image. Raises InputError for sides under 11.
     """
-    _check_side(*images.shape[-2:])
-    return _ssim_and_contrast(images, references)[0].mean(1)
+    return _ssim(images, _moments(references))
 
 
 @_full_precision
@@ -114,7 +144,7 @@ def ms_ssim(images: Tensor, references: Tensor) -> Tensor:
     :func:`ms_ssim_variant` names, with their weights scaled to the same sum. A negative contrast
     counts as 0.
     """
-    return _ms_ssim(images, references, floor=0.0)
+    return _ms_ssim(images, _pyramid(references))
 
 
 def ms_ssim_variant(height: int, width: int) -> str:
@@ -129,9 +159,7 @@ def ms_ssim_variant(height: int, width: int) -> str:
 @_full_precision
 def lpips(images: Tensor, references: Tensor) -> Tensor:
     """Learned perceptual distance on AlexNet, version 0.1; see :class:`linksim.lpips.LPIPS`."""
-    net: LPIPS = _lpips_net(images.device)
-    distance: Tensor = net(images, references)
-    return distance
+    return _lpips(images, _features(references))
 
 
 def ms_ssim_db(value: Tensor) -> Tensor:
@@ -153,7 +181,7 @@ def mse_loss(images: Tensor, references: Tensor) -> Tensor:
 @_full_precision
 def ms_ssim_loss(images: Tensor, references: Tensor) -> Tensor:
     """1 - MS-SSIM per image, [B], with gradients that stay finite where a contrast is negative."""
-    return 1 - _ms_ssim(images, references, floor=_GRADIENT_FLOOR)
+    return 1 - _ms_ssim(images, _pyramid(references), floor=_GRADIENT_FLOOR)
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -174,39 +202,112 @@ def _each(images: Tensor) -> tuple[Tensor, ...]:
     return tuple(image[None] for image in images)
 
 
-def _ms_ssim(images: Tensor, references: Tensor, *, floor: float) -> Tensor:
-    scales = _scales(*images.shape[-2:])
+def _without_autocast(images: Tensor) -> AbstractContextManager[object]:
+    return torch.autocast(images.device.type, enabled=False)
+
+
+def _levels(references: Tensor) -> _Prepared:
+    """The 256 levels of a picture file, as whole float32 numbers."""
+    return ((references.clamp(0, 1) * 255).round().float(),)
+
+
+def _psnr(images: Tensor, prepared: _Prepared) -> Tensor:
+    (levels,) = _levels(images)
+    squared = (levels - prepared[0]).square().flatten(1)
+    # Whole numbers, whose sum in float64 is exact in any order
+    mse = squared.sum(1, dtype=torch.float64) / squared.shape[1]
+    return (20 * torch.log10(255 / mse.sqrt())).clamp(max=CAP_DB).float()
+
+
+def _moments(references: Tensor) -> _Prepared:
+    """What SSIM needs of references [B, 3, H, W]: they themselves, their mean and variance."""
+    _check_side(*references.shape[-2:])
+    mean, square = _blur(torch.stack((references, references * references)))
+    return references, mean, square - mean**2
+
+
+def _ssim(images: Tensor, prepared: _Prepared) -> Tensor:
+    contrast, mean = _contrast(images, prepared)
+    return (_luminance(mean, prepared[1]) * contrast).mean((2, 3)).mean(1)
+
+
+def _pyramid(references: Tensor) -> _Prepared:
+    """The :func:`_moments` of every scale, one after the other."""
+    levels = _halved(references, _scales(*references.shape[-2:]))
+    return tuple(tensor for level in levels for tensor in _moments(level))
+
+
+def _ms_ssim(images: Tensor, prepared: _Prepared, *, floor: float = 0.0) -> Tensor:
+    scales = len(prepared) // 3
     rescale = sum(MS_SSIM_WEIGHTS) / sum(MS_SSIM_WEIGHTS[:scales])
     factors = []
-    for scale, weight in enumerate(MS_SSIM_WEIGHTS[:scales]):
-        if scale:  # an odd row or column at the end is halved alone
-            images, references = (F.avg_pool2d(x, 2, ceil_mode=True) for x in (images, references))
-        similarity, contrast = _ssim_and_contrast(images, references)
-        term = (similarity if scale == scales - 1 else contrast).clamp(min=floor)
-        factors.append(term ** (weight * rescale))
+    for scale, level in enumerate(_halved(images, scales)):
+        moments = prepared[3 * scale : 3 * scale + 3]
+        term, mean = _contrast(level, moments)
+        if scale == scales - 1:
+            term = _luminance(mean, moments[1]) * term
+        factors.append(term.mean((2, 3)).clamp(min=floor) ** (MS_SSIM_WEIGHTS[scale] * rescale))
     return torch.stack(factors).prod(0).mean(1)
 
 
-def _ssim_and_contrast(images: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast-structure term, means over the window's places, each [B, 3]."""
-    x, y = images, references
-    stack = torch.stack((x, y, x * x, y * y, x * y))
-    mu_x, mu_y, xx, yy, xy = _blur(stack.flatten(0, 2)).reshape(*stack.shape[:3], -1)
-    var_x, var_y, cov = xx - mu_x**2, yy - mu_y**2, xy - mu_x * mu_y
-    contrast = (2 * cov + _C2) / (var_x + var_y + _C2)
-    luminance = (2 * mu_x * mu_y + _C1) / (mu_x**2 + mu_y**2 + _C1)
-    return (luminance * contrast).mean(2), contrast.mean(2)
+def _halved(images: Tensor, scales: int) -> Iterator[Tensor]:
+    """Images, then halved, and so on; an odd row or column at the end is halved alone."""
+    yield images
+    for _ in range(scales - 1):
+        images = F.avg_pool2d(images, 2, ceil_mode=True)
+        yield images
 
 
-def _blur(planes: Tensor) -> Tensor:
-    """[N, H, W] under the Gaussian window, where it lies inside: [N, H - 10, W - 10]."""
-    count = planes.shape[0]
+def _contrast(images: Tensor, moments: _Prepared) -> tuple[Tensor, Tensor]:
+    """SSIM's contrast-structure term at the window's places and the images' mean there, each
+    [B, 3, H - 10, W - 10]."""
+    x, (y, mu_y, var_y) = images, moments
+    mu_x, xx, xy = _blur(torch.stack((x, x * x, x * y)))
+    var_x, cov = xx - mu_x**2, xy - mu_x * mu_y
+    return (2 * cov + _C2) / (var_x + var_y + _C2), mu_x
+
+
+def _luminance(mu_x: Tensor, mu_y: Tensor) -> Tensor:
+    return (2 * mu_x * mu_y + _C1) / (mu_x**2 + mu_y**2 + _C1)
+
+
+def _features(references: Tensor) -> _Prepared:
+    return _lpips_net(references.device).unit_features(references)
+
+
+def _lpips(images: Tensor, prepared: _Prepared) -> Tensor:
+    return _lpips_net(images.device).distance(images, prepared)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A metric in two steps: what it needs of references, and images compared with that."""
+
+    prepare: Callable[[Tensor], _Prepared]
+    compare: Callable[[Tensor, _Prepared], Tensor]
+
+
+_STEPS: Mapping[str, _Steps] = MappingProxyType(
+    {
+        "psnr": _Steps(_levels, _psnr),
+        "ssim": _Steps(_moments, _ssim),
+        "ms_ssim": _Steps(_pyramid, _ms_ssim),
+        "lpips": _Steps(_features, _lpips),
+    }
+)
+
+
+def _blur(images: Tensor) -> Tensor:
+    """[..., H, W] under the Gaussian window, where it lies inside: [..., H - 10, W - 10]."""
+    planes = images.reshape(1, -1, *images.shape[-2:])
+    count = planes.shape[1]
     offsets = torch.arange(WINDOW, device=planes.device, dtype=planes.dtype) - WINDOW // 2
     window = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
     window = (window / window.sum()).expand(count, 1, 1, -1)
     # Planes as groups of one image: a tenth of the time that they take as a batch
-    across = F.conv2d(planes[None], window, groups=count)
-    return F.conv2d(across, window.mT, groups=count)[0]
+    across = F.conv2d(planes, window, groups=count)
+    blurred = F.conv2d(across, window.mT, groups=count)
+    return blurred.reshape(*images.shape[:-2], *blurred.shape[-2:])
 
 
 def _scales(height: int, width: int) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from linksim.codec_lookup import codec_from_settings, find_codec, resolved_optio
 from linksim.errors import InputError
 from linksim.images import ImageItem, open_images
 from linksim.link import Link, LinkProbe
-from linksim.metrics import measure, ms_ssim_variant, verdicts
+from linksim.metrics import Meter, ms_ssim_variant, verdicts
 from linksim.scenario import Scenario
 from linksim.seeding import derive_seed
 from linksim.settings import CodecSettings
@@ -140,33 +141,52 @@ def run_points(
 
     on_start is told each point as it begins, on_image how many transmissions were finished.
     """
+    meter = Meter(plan.scenario.metrics)
     for settings in plan.scenario.codecs:
         missing = [p for p in plan.points if p.codec is settings and p.key not in store]
         if not missing:
             continue
-        with torch.random.fork_rng():  # a codec without weights is the same one every time
-            torch.manual_seed(derive_seed(plan.scenario.seed, "init"))
-            codec = codec_from_settings(settings)
-        if isinstance(codec, torch.nn.Module):
-            codec.to(device)
-        codec.calibrate(LinkProbe(plan.link))
-        worker = _Worker(plan, codec, device, batch_size)
+        prepared = prepare(plan, settings, meter, device, batch_size)
         for point in missing:
             on_start(point)
-            store.write(point.key, worker.rows(point, store, on_image))
+            on_picture = partial(store.write_picture, point.key)
+            store.write(point.key, prepared.rows(point, on_picture, on_image))
 
 
-class _Worker:
+def prepare(
+    plan: Plan, settings: CodecSettings, meter: Meter, device: torch.device, batch_size: int
+) -> "PreparedCodec":
+    """One of the plan's codecs, built and calibrated; raises InputError."""
+    with torch.random.fork_rng():  # a codec without weights is the same one every time
+        torch.manual_seed(derive_seed(plan.scenario.seed, "init"))
+        codec = codec_from_settings(settings)
+    if isinstance(codec, torch.nn.Module):
+        codec.to(device)
+    codec.calibrate(LinkProbe(plan.link))
+    return PreparedCodec(plan, codec, meter, device, batch_size)
+
+
+class PreparedCodec:
     """One codec over the link; keeps the frames of an encoder that does not look at the SNR."""
 
-    def __init__(self, plan: Plan, codec: Codec, device: torch.device, batch_size: int) -> None:
+    def __init__(
+        self, plan: Plan, codec: Codec, meter: Meter, device: torch.device, batch_size: int
+    ) -> None:
         self._plan = plan
         self._codec = codec
+        self._meter = meter
         self._device = device
         self._batch_size = batch_size
         self._frames: dict[tuple[float, int], Frame] = {}
 
-    def rows(self, point: Point, store: Store, on_image: Callable[[int], None]) -> pd.DataFrame:
+    def rows(
+        self,
+        point: Point,
+        on_picture: Callable[[str, Tensor], None],
+        on_image: Callable[[int], None],
+    ) -> pd.DataFrame:
+        """The rows of a point. on_picture is told the name and the reconstruction [3, H, W] of
+        each image that the point keeps, on_image how many transmissions were finished."""
         rows: list[dict[str, Any]] = []
         for index, batch in enumerate(_batches(self._plan.items, self._batch_size)):
             images = torch.stack([item.image for item in batch]).to(self._device).float() / 255
@@ -177,7 +197,7 @@ class _Worker:
                 if trial == 0:
                     for item, image in zip(batch, sent.decoded.images, strict=True):
                         if item.name in point.pictures:
-                            store.write_picture(point.key, item.name, image)
+                            on_picture(item.name, image)
                 on_image(len(batch))
         return pd.DataFrame(rows)
 
@@ -193,9 +213,10 @@ class _Worker:
             )
         snr_db = uniform_snr(point.snr_db, len(batch), self._device)
         frame = self._frames.get((point.cbr, index))
-        if frame is None or self._codec.encoder_uses_snr:
+        if frame is None:
             frame = encode(self._codec, images, snr_db=snr_db, max_symbols=max_symbols)
-            self._frames[point.cbr, index] = frame
+            if not self._codec.encoder_uses_snr:
+                self._frames[point.cbr, index] = frame
         seeds = [derive_seed(scenario.seed, item.name, trial, link.channel.name) for item in batch]
         return transmit(
             self._codec,
@@ -216,7 +237,7 @@ class _Worker:
         sent: Transmission,
     ) -> Iterator[dict[str, Any]]:
         names = self._plan.scenario.metrics
-        measured = measure(names, sent.decoded.images, images)
+        measured = self._meter.measure(sent.decoded.images, images, [item.name for item in batch])
         metrics = {name: values.tolist() for name, values in measured.items()}
         if "ms_ssim" in names:
             metrics["ms_ssim_variant"] = [ms_ssim_variant(*images.shape[-2:])] * len(batch)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from linksim.bench import bench_codecs, in_both_precisions
+from linksim.bench import bench_codecs, bench_link, in_both_precisions
 from linksim.errors import InputError
+from linksim.settings import CodecSettings
 
 
 def test_a_row_a_codec_and_precision() -> None:
@@ -19,3 +20,11 @@ def test_a_row_a_codec_and_precision() -> None:
 def test_unknown_preset_is_refused() -> None:
     with pytest.raises(InputError, match="no preset 'huge'"):
         bench_codecs(in_both_precisions([("mambajscc", "huge")]))
+
+
+def test_a_row_a_part_of_a_sweep() -> None:
+    codec = CodecSettings(codec="mambajscc", preset="tiny")
+    table = bench_link([codec], size=32, images=2, snr_db=(1, 9))
+    assert list(table["part"]) == ["encode", "channel", "link", "decode", "metrics", "rest"]
+    assert table["share"].sum() == pytest.approx(1)
+    assert bool((table["mean_ms"] > 0).all())

@@ -1,6 +1,7 @@
 """Metrics against published values, closed forms and other implementations."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,26 @@ def test_rows_do_not_depend_on_the_batch(references: Tensor, noisy: Tensor) -> N
     alone = [measure(METRICS, noisy[i : i + 1], references[i : i + 1]) for i in range(4)]
     for name, values in together.items():
         assert torch.equal(values, torch.cat([one[name] for one in alone])), name
+
+
+@pytest.mark.parametrize(("max_bytes", "computed"), [(metrics.KEPT_BYTES, 4), (0, 12)])
+def test_what_is_kept_of_an_original_changes_nothing(
+    references: Tensor,
+    noisy: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    max_bytes: int,
+    computed: int,
+) -> None:
+    expected = measure(METRICS, noisy, references)
+    count = []
+    steps = metrics._STEPS["lpips"]
+    counted = replace(steps, prepare=lambda x: count.append(x) or steps.prepare(x))
+    monkeypatch.setattr(metrics, "_STEPS", {**metrics._STEPS, "lpips": counted})
+    meter = metrics.Meter(METRICS, max_bytes=max_bytes)
+    for images in (noisy, 1 - noisy, noisy):
+        values = meter.measure(images, references, ["a", "b", "c", "d"])
+    assert all(torch.equal(values[name], expected[name]) for name in expected)
+    assert len(count) == computed
 
 
 def test_measures_what_an_8_bit_picture_shows(references: Tensor, noisy: Tensor) -> None:

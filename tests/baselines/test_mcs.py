@@ -1,7 +1,9 @@
 """Schemes, measured block error rates and the choice, against closed forms and by hand."""
 
+from concurrent.futures import ThreadPoolExecutor
 from math import exp
 from pathlib import Path
+from time import sleep
 
 import pytest
 import torch
@@ -123,6 +125,24 @@ def test_tables_are_measured_once_and_kept(
     assert BlerTables(probe, iterations=20).curve(SMALL) == awgn_curve
     assert probe.calls == used
     assert len(list(tmp_path.rglob("*.csv"))) == 1
+
+
+def test_a_curve_that_several_want_at_once_is_measured_once(
+    tmp_path: Path, awgn_curve: BlerCurve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def measure(tables: BlerTables, plan: TransportPlan) -> BlerCurve:
+        measured.append(plan)
+        sleep(0.2)
+        return awgn_curve
+
+    monkeypatch.setattr(BlerTables, "measure", measure)
+    wanting = [BlerTables(probe_of(Awgn()), iterations=20, cache=tmp_path) for _ in range(4)]
+    with ThreadPoolExecutor(len(wanting)) as pool:
+        curves = list(pool.map(lambda tables: tables.curve(SMALL), wanting))
+    assert curves == [awgn_curve] * 4
+    assert measured == [SMALL]
 
 
 def test_no_curve_is_measured_to_say_that_all_fail(tmp_path: Path, awgn_curve: BlerCurve) -> None:
