@@ -34,7 +34,10 @@ class SnrRange(_Range):
 
 
 class CbrRange(_Range):
-    """CBRs drawn log-uniformly between two ends, for each batch anew: for ``rate: nested``."""
+    """CBRs between two ends, for each batch anew: for ``rate: nested``.
+
+    Drawn log-uniformly, in whole latent channels, both ends included.
+    """
 
     low: Cbr
     high: Cbr

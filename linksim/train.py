@@ -101,7 +101,7 @@ class Training(L.LightningModule):
         seed = derive_seed(self._recipe.seed, "step", self.global_step, self.global_rank)
         draw = torch.Generator().manual_seed(seed)
         snr_db = _draw_snr(self._recipe, len(images), draw).to(self.device)
-        cbr = _draw_cbr(self._recipe, draw)
+        cbr = _draw_cbr(self._recipe, 1 / (6 * self.codec.downsampling**2), draw)
         sent = self._transmit(images, snr_db, cbr, seed)
         own_loss = self.codec.training_loss(
             decoded=sent.decoded,
@@ -286,11 +286,14 @@ def _draw_snr(recipe: Recipe, batch: int, draw: torch.Generator) -> Tensor:
     return choices[torch.randint(len(choices), (batch,), generator=draw)]
 
 
-def _draw_cbr(recipe: Recipe, draw: torch.Generator) -> float:
+def _draw_cbr(recipe: Recipe, step: float, draw: torch.Generator) -> float:
+    """A multiple of ``step``, which is the CBR of one latent channel: both ends are drawn too."""
     if not isinstance(recipe.cbr, CbrRange):
         return recipe.cbr
-    low, high = recipe.cbr.low, recipe.cbr.high
-    return low * float((high / low) ** torch.rand((), generator=draw))
+    low = max(1, math.ceil(recipe.cbr.low / step - 1e-9))
+    high = max(low, math.floor(recipe.cbr.high / step + 1e-9))
+    drawn = low * float(((high + 1) / low) ** torch.rand((), generator=draw))
+    return step * min(int(drawn), high)
 
 
 def _validation_cbr(recipe: Recipe) -> float:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from scipy.stats import chisquare
 
+from linksim import train as module_under_test
 from linksim.codec_lookup import codec_from_settings
 from linksim.errors import InputError
 from linksim.recipe import Recipe, load_recipe
@@ -122,6 +124,17 @@ def test_other_losses(photographs: Path, tmp_path: Path, loss: str) -> None:
     images = {"root": photographs, "crop": 64, "holdout": 3, "downscale": None}
     path = train(recipe(photographs, loss=loss, steps=2, precision="bf16", images=images), tmp_path)
     assert path.is_file()
+
+
+def test_both_ends_of_the_rate_are_trained(photographs: Path) -> None:
+    """Eight channels at most: each number is drawn, n of them as often as log((n + 1) / n) says."""
+    settings = recipe(photographs, cbr={"low": 1 / 96, "high": 1 / 12})
+    draw = torch.Generator().manual_seed(0)
+    drawn = [module_under_test._draw_cbr(settings, 1 / 96, draw) * 96 for _ in range(4000)]
+    counts = np.bincount(np.rint(drawn).astype(int), minlength=9)[1:]
+    assert np.allclose(drawn, np.rint(drawn))
+    expected = np.log(np.arange(2, 10) / np.arange(1, 9)) / np.log(9)
+    assert chisquare(counts, 4000 * expected).pvalue > 0.001
 
 
 def test_held_out_photographs_are_not_trained_on(photographs: Path) -> None:
