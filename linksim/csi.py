@@ -111,10 +111,11 @@ class Csi(Settings):
         return _told(self.tx, snr_db, [derive_seed(*parts, "csi tx") for parts in path])
 
     def told_to_rx(
-        self, snr_db: Tensor, path: Sequence[tuple[str | int, ...]], pilots: Realisation
+        self, snr_db: Tensor, path: Sequence[tuple[str | int, ...]], pilots: Realisation | None
     ) -> Tensor | None:
-        """What the receiver is told; pilots: the channel that its pilot symbols meet."""
+        """What the receiver is told; pilots: the channel that its pilot symbols meet, if any."""
         if isinstance(self.rx, Pilots):
+            assert pilots is not None  # they are cut off the budget wherever self.pilots says so
             return estimate_snr_db(pilots, snr_db)
         return _told(self.rx, snr_db, [derive_seed(*parts, "csi rx") for parts in path])
 

@@ -217,7 +217,9 @@ class _Worker:
             )
         draws = [(scenario.seed, item.name, trial) for item in batch]
         seeds = [derive_seed(*draw, link.channel.name) for draw in draws]
-        realisation, pilots = link.draw(seeds, budget, self._device).split(budget - csi.pilots)
+        realisation, pilots = link.draw(seeds, budget, self._device), None
+        if csi.pilots:
+            realisation, pilots = realisation.split(budget - csi.pilots)
         snr_db = uniform_snr(point.snr_db, len(batch), self._device)
         tx_snr_db = csi.told_to_tx(snr_db, draws)
         rx_snr_db = csi.told_to_rx(snr_db, draws, pilots)
