@@ -99,7 +99,7 @@ def ratio(cbr: float) -> str:
 
 def slug(text: str | float) -> str:
     """A text as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", str(text)).strip("-")
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", str(text)).rstrip("-")
 
 
 def _facet(

@@ -46,6 +46,9 @@ def _csi_entries(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
+CsiList = Annotated[tuple[Csi, ...], BeforeValidator(_csi_entries), Field(min_length=1)]
+
+
 def _codec_entry(value: object) -> object:
     return {"codec": value} if isinstance(value, str) else value
 
@@ -68,12 +71,10 @@ class Scenario(Settings):
     equalizer: Equalizer | None = None
     snr_db: SnrList
     cbr: CbrList
-    csi: Annotated[tuple[Csi, ...] | None, BeforeValidator(_csi_entries), Field(min_length=1)] = (
-        None
-    )
+    csi: CsiList | None = None
     trials: PositiveInt = 1
     until: Until | None = None
-    outage: Annotated[dict[Metric, float] | None, Field(min_length=1)] = None
+    outage: Annotated[dict[Metric, float], Field(min_length=1)] | None = None
     metrics: tuple[Metric, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
     codecs: tuple[Annotated[CodecSettings, BeforeValidator(_codec_entry)], ...] = Field(
         min_length=1
