@@ -223,7 +223,8 @@ def _curves(
         _curve(axes, points, facet.x, metric, looks[codec], _label(codec, looks))
     if facet.ticks is not None:
         turned = sum(map(len, facet.ticks[1])) > _MOST_LETTERS
-        axes.set_xticks(*facet.ticks, **({"rotation": 30, "ha": "right"} if turned else {}))
+        ha = "right" if turned else "center"
+        axes.set_xticks(*facet.ticks, rotation=30 if turned else 0, ha=ha)
     elif facet.x == "snr_db" and known[facet.x].nunique() <= _MOST_TICKS:
         axes.set_xticks(known[facet.x].unique())
     # below, where it covers no curve
