@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from rich.logging import RichHandler
 
-from linksim.cli_tables import result_tables
+from linksim.cli_tables import result_tables, until_in_words
 from linksim.devices import pick_device
 from linksim.progress import counting_progress
 from linksim.results import collect
@@ -40,6 +40,8 @@ def run_scenario(
     summary = collect(plan, store, folder)
     for table in result_tables(summary, folder, scenario):
         console.print(table)
+    if scenario.until is not None:
+        console.print(until_in_words(summary, scenario.until))
     done = len(plan.points) - len(missing)
     console.print(
         f"{len(missing)} of {len(plan.points)} points computed, {done} were finished before."

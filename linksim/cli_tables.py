@@ -7,6 +7,7 @@ import pandas as pd
 from rich.table import Table
 
 from linksim.scenario import Scenario
+from linksim.stopping import Until
 
 
 def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> Iterator[Table]:
@@ -31,20 +32,31 @@ def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> It
             yield _curve_table(f"Mean gap from {names[0]} over whole curves", curves)
 
 
+def until_in_words(summary: pd.DataFrame, until: Until) -> str:
+    """What half-width the points came to."""
+    reached = summary[f"{until.metric}_halfwidth"]
+    wider = int((reached > until.halfwidth * (1 + 1e-9)).sum())
+    return (
+        f"95 % half-width of {until.metric} over the channel: at most {reached.max():.3g}, "
+        f"{until.halfwidth:g} asked; {wider} point(s) ended at max_trials ({until.max_trials})."
+    )
+
+
 _VALUES = ["difference", "difference_lo", "difference_hi"]
 
 
 def _table(title: str, lines: pd.DataFrame, names: list[str], scenario: Scenario) -> Table:
     """A line an SNR, CBR and csi, a column a codec, with ``text`` in the cells."""
     table = Table(title=title, title_justify="left")
-    at = ["cbr", "snr_db", *(["csi"] if scenario.csi else [])]
-    for heading in ("CBR", "SNR (dB)", *(["CSI"] if scenario.csi else []), *names):
-        table.add_column(heading, justify="left" if heading == "CSI" else "right")
+    words = ["csi"] if scenario.csi else []
+    for heading in (*words, "CBR", "SNR (dB)", *names):
+        table.add_column(heading, justify="left" if heading in words else "right")
+    at = [*words, "cbr", "snr_db"]
     cells = lines.set_index(["codec", *at])["text"]
     for where in lines[at].drop_duplicates().itertuples(index=False, name=None):
-        cbr, snr_db, *csi = where
+        *said, cbr, snr_db = where
         row = [cells.get((name, *where), "-") for name in names]
-        table.add_row(f"{cbr:.4f}", f"{snr_db:g}", *csi, *row)
+        table.add_row(*said, f"{cbr:.4f}", f"{snr_db:g}", *row)
     return table
 
 

@@ -168,7 +168,8 @@ def run_points(
 
 
 class _Worker:
-    """One codec over the link; keeps each batch's last frame while it would be the same."""
+    """One codec over the link; keeps frames that will be sent again: those of an encoder that does
+    not look at the SNR, and of others the last one."""
 
     def __init__(self, plan: Plan, codec: Codec, device: torch.device, batch_size: int) -> None:
         self._plan = plan
@@ -241,6 +242,8 @@ class _Worker:
         told = None if snr_db is None or not self._codec.encoder_uses_snr else snr_db.tolist()
         if place in self._frames and self._frames[place][0] == told:
             return self._frames[place][1]
+        if self._codec.encoder_uses_snr:
+            self._frames.clear()  # what is kept is for the other trials of this batch
         frame = encode(self._codec, images, snr_db=snr_db, max_symbols=place[1])
         self._frames[place] = told, frame
         return frame
