@@ -41,6 +41,22 @@ def test_the_interval_covers_the_truth(std: float, min_trials: int) -> None:
     assert 930 <= covered <= 970
 
 
+def test_it_covers_the_truth_where_pictures_are_lost() -> None:
+    """Far from Gaussian: of four images a trial, each is lost with one chance in five."""
+    rule = until(halfwidth=0.3, max_trials=100_000)
+    generator = np.random.default_rng(1)
+
+    def psnr(trials: int) -> np.ndarray:
+        return np.where(generator.uniform(size=(trials, 4)) < 0.2, 12.0, 30.0).mean(axis=1)
+
+    covered = 0
+    for _ in range(1000):
+        first = psnr(10)
+        values = np.concatenate([first, psnr(rule.trials_needed(first) - 10)])
+        covered += abs(values.mean() - (30 - 0.2 * 18)) <= rule.reached(values) <= 0.3
+    assert 930 <= covered <= 970
+
+
 def test_trials_by_hand() -> None:
     first = np.array([30.0, 31.0, 29.0, 30.0])  # s = sqrt(2/3), t of 3 degrees of freedom: 3.1824
     rule = until(min_trials=4, halfwidth=0.2)
