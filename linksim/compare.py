@@ -62,13 +62,13 @@ def _groups(table: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, obje
 def _differences(group: pd.DataFrame, metrics: list[str]) -> Iterator[dict[str, object]]:
     """The metrics of one point."""
     gaps = pd.DataFrame({name: group[name] - group[f"{name}_ref"] for name in metrics})
+    gaps = gaps.dropna(axis="columns", how="all")  # what one of them does not report
     by_image = gaps.groupby(group["image"], sort=True)
     sums, counts = by_image.sum().to_numpy(np.float64), by_image.count().to_numpy(np.float64)
     low, high = cluster_interval(sums, counts)
-    for i, name in enumerate(metrics):
-        if counts[:, i].any():  # both codecs have it
-            unit = "dB" if name == "psnr" or name.endswith("_db") else ""
-            yield _line(name, unit, gaps[name].mean(), (low[i], high[i]), group)
+    for i, name in enumerate(map(str, gaps)):
+        unit = "dB" if name == "psnr" or name.endswith("_db") else ""
+        yield _line(name, unit, gaps[name].mean(), (low[i], high[i]), group)
 
 
 def _bd(group: pd.DataFrame, axis: str) -> Iterator[dict[str, object]]:
@@ -81,9 +81,10 @@ def _bd(group: pd.DataFrame, axis: str) -> Iterator[dict[str, object]]:
         else {("bd_{}_over_snr", "dB"): mean_gap, ("bd_snr_at_{}", "dB"): _gap_along}
     )
     for metric in _BD_METRICS:
-        if metric not in group:
+        columns = [metric, f"{metric}_ref"]
+        if metric not in group or not np.isfinite(group[columns]).all(axis=None):
             continue
-        curves = [_curve(group, axis, column) for column in (metric, f"{metric}_ref")]
+        curves = [_curve(group, axis, column) for column in columns]
         for (name, unit), gap in gaps.items():
             (value,), resampled = (
                 gap(_like(x, y), y, _like(x_ref, y_ref), y_ref)

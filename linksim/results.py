@@ -29,6 +29,8 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     if len(scenario.codecs) > 1:
         table = compare(rows)
         write_atomically(folder / "compare.csv", lambda path: table.to_csv(path, index=False))
+    else:  # one that another scenario of this name left
+        (folder / "compare.csv").unlink(missing_ok=True)
     text = json.dumps(_manifest(plan), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
     if scenario.pictures is not None:

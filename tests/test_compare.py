@@ -140,6 +140,17 @@ def test_curves_that_share_no_range_have_no_gap() -> None:
     assert gap.isna().all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_only_one_reports_is_left_out() -> None:
+    values = np.random.default_rng(0).normal(30, 3, size=(5, 1))
+    rows = pd.concat(
+        _rows("a", values + snr_db, snr_db=snr_db, accuracy=1.0) for snr_db in (1.0, 4.0, 7.0, 10.0)
+    )
+    other = rows.drop(columns="accuracy").assign(codec="b", psnr=rows["psnr"] + 1)
+    table = compare(pd.concat([rows, other]))
+    assert set(table["quantity"]) == {"psnr", "bd_psnr_over_snr", "bd_snr_at_psnr"}
+
+
 def test_one_image_has_no_interval() -> None:
     rows = pd.concat(
         _rows(codec, np.array([[20.0 + snr_db]]), snr_db=snr_db)
