@@ -77,7 +77,7 @@ TxBelief = Annotated[
     BeforeValidator(lambda value: _belief_of(value, receiver=False)),
 ]
 RxBelief = Annotated[
-    Literal["perfect", "none"] | ErrorDb | FixedDb | OffsetDb | Pilots,
+    Literal["perfect", "none", "estimated"] | ErrorDb | FixedDb | OffsetDb | Pilots,
     BeforeValidator(lambda value: _belief_of(value, receiver=True)),
 ]
 
@@ -103,21 +103,21 @@ class Csi(Settings):
         """Channel uses that the receiver's estimate costs an image."""
         return self.rx.pilots if isinstance(self.rx, Pilots) else 0
 
-    def told_to_tx(self, snr_db: Tensor, path: Sequence[tuple[str | int, ...]]) -> Tensor | None:
+    def told_to_tx(self, snr_db: Tensor, draws: Sequence[tuple[str | int, ...]]) -> Tensor | None:
         """What the transmitter is told for true SNRs snr_db [B]; None if nothing.
 
-        path: what the error of each image depends on, such as (seed, image, trial).
+        draws: what the error of each image depends on, such as (seed, image, trial).
         """
-        return _told(self.tx, snr_db, [derive_seed(*parts, "csi tx") for parts in path])
+        return _told(self.tx, snr_db, [derive_seed(*parts, "csi tx") for parts in draws])
 
     def told_to_rx(
-        self, snr_db: Tensor, path: Sequence[tuple[str | int, ...]], pilots: Realisation | None
+        self, snr_db: Tensor, draws: Sequence[tuple[str | int, ...]], pilots: Realisation | None
     ) -> Tensor | None:
         """What the receiver is told; pilots: the channel that its pilot symbols meet, if any."""
         if isinstance(self.rx, Pilots):
             assert pilots is not None  # they are cut off the budget wherever self.pilots says so
             return estimate_snr_db(pilots, snr_db)
-        return _told(self.rx, snr_db, [derive_seed(*parts, "csi rx") for parts in path])
+        return _told(self.rx, snr_db, [derive_seed(*parts, "csi rx") for parts in draws])
 
 
 def estimate_snr_db(pilots: Realisation, snr_db: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def estimate_snr_db(pilots: Realisation, snr_db: Tensor) -> Tensor:
     return -linear_to_db(no_hat).float()
 
 
-def _told(belief: TxBelief, snr_db: Tensor, seeds: Sequence[int]) -> Tensor | None:
+def _told(belief: RxBelief, snr_db: Tensor, seeds: Sequence[int]) -> Tensor | None:
     match belief:
         case "none":
             return None
