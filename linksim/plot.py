@@ -101,6 +101,10 @@ class Look:
     marker: str
     dashes: tuple[float, ...] = ()
 
+    def label(self, codec: str) -> str:
+        """How the legend calls a codec that looks so."""
+        return f"{codec} (bound)" if self.dashes else codec
+
 
 def plot_results(folder: Path) -> list[Path]:
     """Draw the figures of every result folder at or below ``folder``; gives their paths.
@@ -220,7 +224,7 @@ def _curves(
         return figure
     for codec in codecs:
         points = known[known["codec"] == codec]
-        _curve(axes, points, facet.x, metric, looks[codec], _label(codec, looks))
+        _curve(axes, points, facet.x, metric, looks[codec], looks[codec].label(codec))
     if facet.ticks is not None:
         turned = sum(map(len, facet.ticks[1])) > _MOST_LETTERS
         ha = "right" if turned else "center"
@@ -258,7 +262,7 @@ def _side_by_side(
         look, value = looks[codec], points[metric].iloc[place]
         axes.vlines(place, low.iloc[place], high.iloc[place], color=look.colour, linewidth=1)
         axes.plot(place, value, color=look.colour, marker=look.marker or "_", markersize=5)
-    labels = [textwrap.fill(_label(codec, looks), 14) for codec in points.index]
+    labels = [textwrap.fill(looks[codec].label(codec), 14) for codec in points.index]
     axes.set_xticks(range(len(points)), labels)
     axes.set_xlim(-0.6, len(points) - 0.4)
     axes.set_xlabel(f"{axes.get_xlabel()} = {points[x].iloc[0]:.4g}")
@@ -268,10 +272,6 @@ def _interval(points: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
     """Bounds of the interval; the mean itself where the table has none."""
     low, high = (points.get(f"{metric}_{end}", points[metric]) for end in ("lo", "hi"))
     return low, high
-
-
-def _label(codec: str, looks: Mapping[str, Look]) -> str:
-    return f"{codec} (bound)" if looks[codec].dashes else codec
 
 
 def _metric_label(metric: str, lines: pd.DataFrame) -> str:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from linksim.outage import LOWER_IS_BETTER
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from linksim.plot import Look
-
-from linksim.outage import LOWER_IS_BETTER
 
 
 def draw_distribution(
@@ -25,7 +25,7 @@ def draw_distribution(
         worse = np.arange(1, len(values) + 1) / len(values)
         if metric in LOWER_IS_BETTER:
             values = values[::-1]
-        (line,) = axes.step(values, worse, where="post", color=look.colour, label=codec)
+        (line,) = axes.step(values, worse, where="post", color=look.colour, label=look.label(codec))
         if look.dashes:
             line.set_dashes(look.dashes)
     axes.axvline(target, color="0.35", linewidth=0.8, linestyle=":")
