@@ -37,6 +37,11 @@ class Realisation:
         noise = batch_exact.scale(self.noise[:, :n], no.sqrt()[:, None])
         return batch_exact.multiply(self.h[:, :n], symbols) + noise
 
+    def split(self, length: int) -> "tuple[Realisation, Realisation]":
+        """What the first ``length`` symbols meet, and what the others do."""
+        first = Realisation(h=self.h[:, :length], noise=self.noise[:, :length])
+        return first, Realisation(h=self.h[:, length:], noise=self.noise[:, length:])
+
 
 class FlatChannel(Settings):
     """A channel with one complex gain a symbol, known by its settings."""

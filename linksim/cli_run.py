@@ -5,11 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
+from linksim.cli_tables import result_tables, until_in_words
 from linksim.devices import pick_device
 from linksim.errors import InputError
 from linksim.progress import counting_progress
@@ -43,7 +42,10 @@ def run_scenario(
     if missing:
         _compute(plan, missing, store, run, console)
     summary = collect(plan, store, folder)
-    console.print(_table(summary, scenario))
+    for table in result_tables(summary, folder, scenario):
+        console.print(table)
+    if scenario.until is not None:
+        console.print(until_in_words(summary, scenario.until))
     done = len(plan.points) - len(missing)
     console.print(
         f"{len(missing)} of {len(plan.points)} points computed, {done} were finished before."
@@ -93,7 +95,8 @@ def _compute(
     run: Callable[..., None],
     console: Console,
 ) -> None:
-    total = len(missing) * len(plan.items) * plan.scenario.trials
+    until = plan.scenario.until  # then nobody knows how many trials there will be
+    total = None if until else len(missing) * len(plan.items) * plan.scenario.trials
     with counting_progress(console, "{task.description}") as progress:
         task = progress.add_task(plan.scenario.name, total=total)
 
@@ -108,6 +111,7 @@ def _compute(
 
         def on_start(point: Point) -> None:
             what = f"{point.codec.name}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
+            what += f"  {point.csi.name}" if point.csi else ""
             progress.update(task, description=what)
 
         run(
@@ -116,18 +120,3 @@ def _compute(
             on_start=on_start,
             on_image=lambda count: progress.advance(task, count),
         )
-
-
-def _table(summary: pd.DataFrame, scenario: Scenario) -> Table:
-    """Mean of the first metric: a line an SNR and CBR, a column a codec."""
-    metric = scenario.metrics[0]
-    title = f"{scenario.name}: mean {metric} of {int(summary['images'].iloc[0])} images"
-    table = Table(title=title, title_justify="left")
-    for heading in ("CBR", "SNR (dB)", *(codec.name for codec in scenario.codecs)):
-        table.add_column(heading, justify="right")
-    means = summary.set_index(["codec", "cbr", "snr_db"])[metric]
-    for cbr in scenario.cbr:
-        for snr_db in scenario.snr_db:
-            cells = [f"{means[codec.name, cbr, snr_db]:.2f}" for codec in scenario.codecs]
-            table.add_row(f"{cbr:.4f}", f"{snr_db:g}", *cells)
-    return table

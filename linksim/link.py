@@ -4,7 +4,7 @@ frame --> unit power per image --> channel --> equaliser --> Received, Ledger
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,11 @@ class Ledger:
     parity_bits: Tensor
     padding_bits: Tensor
     side_info_bits: Tensor
+
+    def with_pilots(self, count: int) -> "Ledger":
+        """The ledger with ``count`` pilots more an image."""
+        symbols, pilots = self.symbols + count, self.pilot_symbols + count
+        return replace(self, symbols=symbols, pilot_symbols=pilots)
 
 
 class Link:

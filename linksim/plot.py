@@ -1,15 +1,14 @@
 """Tables to figures: metric against SNR and against CBR, and a grid of reconstructions.
 
-Figures are made from ``summary.csv`` and ``pictures/index.csv`` alone and go to ``figures/`` beside
-them as PDF, SVG and PNG. The same tables give the same bytes.
+Figures are made from ``summary.csv``, ``compare.csv``, ``pictures/index.csv`` and, distributions,
+from ``rows.parquet`` alone, and go to ``figures/`` beside them as PDF, SVG and PNG. The same tables
+give the same bytes.
 """
 
-import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linksim.errors import InputError
+from linksim.plot_facets import (
+    Facet,
+    against_cbr,
+    against_csi,
+    against_snr,
+    differences,
+    distributions,
+    ratio,
+    varying,
+)
+from linksim.plot_outage import draw_distribution
 from linksim.store import write_atomically
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
@@ -35,14 +45,21 @@ METRIC_LABELS = {
     "accuracy": "Accuracy",
 }
 
+OUTAGE_LABELS = {
+    "psnr": "PSNR below {:g} dB",
+    "ssim": "SSIM below {:g}",
+    "ms_ssim": "MS-SSIM below {:g}",
+    "lpips": "LPIPS above {:g}",
+}
+
 _NEEDED = ("codec", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_realised")
+_NEEDED_GAPS = ("codec", "reference", "channel", "cbr", "snr_db", "quantity", "difference")
 _NEEDED_PICTURES = ("codec", "image", "snr_db", "cbr", "psnr", "file")
 _COLUMN_INCHES, _TEXT_INCHES = 3.5, 7.16  # one and two columns of an IEEE page
 _WIDEST_PICTURE = 1.75  # inches
-_MOST_SNRS = 3  # figures against CBR: at the lowest, the middle and the highest SNR
 _STANDARD_MS_SSIM = "win11x5"
 _GREY = "0.35"
-_MOST_TICKS = 12
+_MOST_TICKS, _MOST_LETTERS = 12, 60  # along the x axis
 
 # Okabe and Ito's colours that white paper carries; safe for the colour-blind
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -84,12 +101,18 @@ class Look:
     marker: str
     dashes: tuple[float, ...] = ()
 
+    def label(self, codec: str) -> str:
+        """How the legend calls a codec that looks so."""
+        return f"{codec} (bound)" if self.dashes else codec
+
 
 def plot_results(folder: Path) -> list[Path]:
     """Draw the figures of every result folder at or below ``folder``; gives their paths.
 
-    A metric against SNR: one figure a CBR. Against CBR, where there are several: at the lowest, the
-    middle and the highest SNR. Raises InputError where there are no results or a table is broken.
+    A metric against SNR: one figure a CBR. Against CBR and against what the two sides believe,
+    where there are several: at the lowest, the middle and the highest SNR. Paired differences from
+    the first codec likewise. With an outage target, its probability and the distribution. Raises
+    InputError where there are no results or a table is broken.
     """
     tables = sorted(folder.rglob("summary.csv"))
     if not tables:
@@ -122,10 +145,12 @@ def _plot_result(folder: Path) -> Iterator[Path]:
             f"{folder / 'summary.csv'}: no metric to plot; wanted are {', '.join(METRIC_LABELS)}"
         )
     looks = codec_looks(summary)
-    for facet in (*_against_snr(summary), *_against_cbr(summary)):
+    for facet in _over_axes(summary):
         for metric in metrics:
             figure = _curves(facet, metric, looks)
             yield from _save(figure, folder / "figures" / f"{metric}_{facet.name}")
+    yield from _plot_outage(folder, summary, looks)
+    yield from _plot_differences(folder, summary, metrics[0], looks)
     index = folder / "pictures" / "index.csv"
     if index.is_file():
         pictures = _read_table(index, _NEEDED_PICTURES)
@@ -134,68 +159,64 @@ def _plot_result(folder: Path) -> Iterator[Path]:
             yield from _save(figure, folder / "figures" / name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Facet:
-    """The lines of the summary that one figure shows: over ``x``, all else fixed."""
-
-    name: str
-    title: str
-    x: str
-    x_label: str
-    lines: pd.DataFrame
+def _over_axes(summary: pd.DataFrame) -> Iterator[Facet]:
+    yield from (*against_snr(summary), *against_cbr(summary), *against_csi(summary))
 
 
-def _against_snr(summary: pd.DataFrame) -> Iterator[_Facet]:
-    if summary["snr_db"].nunique() == 1 and summary["cbr"].nunique() > 1:
+def _plot_outage(folder: Path, summary: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[Path]:
+    """Outage probability over the axes, and distributions, of metrics that have a target."""
+    for metric in (name for name in OUTAGE_LABELS if f"{name}_target" in summary):
+        target = float(summary[f"{metric}_target"].iloc[0])
+        for facet in _over_axes(summary):
+            label = f"Outage ({OUTAGE_LABELS[metric].format(target)})"
+            figure = _curves(facet, f"{metric}_outage", looks, label=label)
+            figure.axes[0].set_yscale("log")
+            figure.axes[0].set_ylim(0.5 / facet.lines["count"].max(), 1)
+            yield from _save(figure, folder / "figures" / f"{metric}_outage_{facet.name}")
+        rows = pd.read_parquet(folder / "rows.parquet")
+        for facet in distributions(summary):
+            figure, axes = _empty(
+                facet.title, METRIC_LABELS.get(metric, "MS-SSIM"), "Share of transmissions"
+            )
+            at = [name for name in ("channel", "cbr", "snr_db", "csi") if name in facet.lines]
+            shown = rows.merge(facet.lines[at].drop_duplicates(), on=at)
+            draw_distribution(axes, shown, metric, target, looks)
+            figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
+            yield from _save(figure, folder / "figures" / f"{metric}_{facet.name}")
+
+
+def _plot_differences(
+    folder: Path, summary: pd.DataFrame, metric: str, looks: Mapping[str, Look]
+) -> Iterator[Path]:
+    """The paired difference of each codec from the first, where there are several."""
+    if not (folder / "compare.csv").is_file():
         return
-    for _, lines in summary.groupby(["channel", "cbr"], sort=False):
-        channel, cbr = str(lines["channel"].iloc[0]), float(lines["cbr"].iloc[0])
-        yield _Facet(
-            name="_".join(["vs_snr", *_varying(summary, channel=channel, cbr=cbr)]),
-            title=f"{channel}\nCBR {_ratio(cbr)} · {_images(lines)}",
-            x="snr_db",
-            x_label="SNR (dB)",
-            lines=lines,
-        )
+    first = summary["codec"].iloc[0]
+    gaps = differences(summary, _read_table(folder / "compare.csv", _NEEDED_GAPS), metric)
+    for facet in _over_axes(gaps):
+        figure = _curves(facet, metric, looks, label=f"{METRIC_LABELS[metric]} above {first}")
+        figure.axes[0].axhline(0, color=_GREY, linewidth=0.6)
+        yield from _save(figure, folder / "figures" / f"{metric}_difference_{facet.name}")
 
 
-def _against_cbr(summary: pd.DataFrame) -> Iterator[_Facet]:
-    if summary["cbr"].nunique() == 1:
-        return
-    snrs = sorted(summary["snr_db"].unique())
-    if len(snrs) > _MOST_SNRS:
-        snrs = [snrs[0], snrs[len(snrs) // 2], snrs[-1]]
-    chosen = summary[summary["snr_db"].isin(snrs)]
-    for _, lines in chosen.groupby(["channel", "snr_db"]):
-        channel, snr_db = str(lines["channel"].iloc[0]), float(lines["snr_db"].iloc[0])
-        yield _Facet(
-            name="_".join(["vs_cbr", *_varying(summary, channel=channel, snr_db=snr_db)]),
-            title=f"{channel}\nSNR {snr_db:g} dB · {_images(lines)}",
-            x="cbr_realised",
-            x_label="CBR, counted (channel uses per source value)",
-            lines=lines,
-        )
-
-
-def _varying(table: pd.DataFrame, **values: str | float) -> list[str]:
-    """Parts of a file name that tell figures apart: the keys that take several values."""
-    return [
-        _slug(value) if key == "channel" else f"{key.removesuffix('_db')}{value:.4g}"
-        for key, value in values.items()
-        if table[key].nunique() > 1
-    ]
-
-
-def _curves(facet: _Facet, metric: str, looks: Mapping[str, Look]) -> "Figure":
+def _empty(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_COLUMN_INCHES, 2.8), layout="constrained")
-    figure.suptitle(facet.title, x=0.01, ha="left", fontsize=6.5, color=_GREY)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=6.5, color=_GREY)
     axes = figure.add_subplot()
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlabel(facet.x_label)
-    axes.set_ylabel(_metric_label(metric, facet.lines))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def _curves(
+    facet: Facet, metric: str, looks: Mapping[str, Look], label: str | None = None
+) -> "Figure":
+    label = label or _metric_label(metric, facet.lines)
+    figure, axes = _empty(facet.title, facet.x_label, label)
     known = facet.lines.dropna(subset=[metric, facet.x]).sort_values(facet.x)
     codecs = [codec for codec in looks if codec in set(known["codec"])]
     if known[facet.x].nunique() == 1:
@@ -203,8 +224,12 @@ def _curves(facet: _Facet, metric: str, looks: Mapping[str, Look]) -> "Figure":
         return figure
     for codec in codecs:
         points = known[known["codec"] == codec]
-        _curve(axes, points, facet.x, metric, looks[codec], _label(codec, looks))
-    if facet.x == "snr_db" and known[facet.x].nunique() <= _MOST_TICKS:
+        _curve(axes, points, facet.x, metric, looks[codec], looks[codec].label(codec))
+    if facet.ticks is not None:
+        turned = sum(map(len, facet.ticks[1])) > _MOST_LETTERS
+        ha = "right" if turned else "center"
+        axes.set_xticks(*facet.ticks, rotation=30 if turned else 0, ha=ha)
+    elif facet.x == "snr_db" and known[facet.x].nunique() <= _MOST_TICKS:
         axes.set_xticks(known[facet.x].unique())
     # below, where it covers no curve
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
@@ -237,7 +262,7 @@ def _side_by_side(
         look, value = looks[codec], points[metric].iloc[place]
         axes.vlines(place, low.iloc[place], high.iloc[place], color=look.colour, linewidth=1)
         axes.plot(place, value, color=look.colour, marker=look.marker or "_", markersize=5)
-    labels = [textwrap.fill(_label(codec, looks), 14) for codec in points.index]
+    labels = [textwrap.fill(looks[codec].label(codec), 14) for codec in points.index]
     axes.set_xticks(range(len(points)), labels)
     axes.set_xlim(-0.6, len(points) - 0.4)
     axes.set_xlabel(f"{axes.get_xlabel()} = {points[x].iloc[0]:.4g}")
@@ -247,10 +272,6 @@ def _interval(points: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
     """Bounds of the interval; the mean itself where the table has none."""
     low, high = (points.get(f"{metric}_{end}", points[metric]) for end in ("lo", "hi"))
     return low, high
-
-
-def _label(codec: str, looks: Mapping[str, Look]) -> str:
-    return f"{codec} (bound)" if looks[codec].dashes else codec
 
 
 def _metric_label(metric: str, lines: pd.DataFrame) -> str:
@@ -269,8 +290,8 @@ def _picture_facets(index: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFram
     for _, lines in sent.groupby(["snr_db", "cbr"]):
         snr_db, cbr = float(lines["snr_db"].iloc[0]), float(lines["cbr"].iloc[0])
         originals = index[is_original & index["image"].isin(lines["image"])]
-        title = f"SNR {snr_db:g} dB · CBR {_ratio(cbr)} · PSNR under each picture"
-        name = "_".join(["pictures", *_varying(sent, snr_db=snr_db, cbr=cbr)])
+        title = f"SNR {snr_db:g} dB · CBR {ratio(cbr)} · PSNR under each picture"
+        name = "_".join(["pictures", *varying(sent, snr_db=snr_db, cbr=cbr)])
         yield name, title, pd.concat([originals, lines])
 
 
@@ -346,21 +367,6 @@ def _style() -> Iterator[None]:
 
     with mpl.rc_context(_STYLE):
         yield
-
-
-def _ratio(cbr: float) -> str:
-    """1/48 where that is what it is, else a decimal number."""
-    simple = Fraction(cbr).limit_denominator(1000)
-    return str(simple) if simple.numerator == 1 and abs(simple - cbr) < 1e-9 else f"{cbr:.4g}"
-
-
-def _images(lines: pd.DataFrame) -> str:
-    count = int(lines["images"].max())
-    return "1 image" if count == 1 else f"{count} images · 95 % intervals"
-
-
-def _slug(text: str | float) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", str(text)).strip("-")
 
 
 def _one_line(error: Exception) -> str:

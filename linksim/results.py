@@ -1,4 +1,4 @@
-"""What a finished sweep leaves: rows.parquet, summary.csv, manifest.json and pictures."""
+"""What a finished sweep leaves: rows.parquet, summary.csv, compare.csv, manifest.json, pictures."""
 
 import json
 import shutil
@@ -7,33 +7,44 @@ from typing import Any
 
 import pandas as pd
 
+from linksim.compare import compare
 from linksim.provenance import machine, versions
 from linksim.stats import summarise
 from linksim.store import Store, write_atomically, write_png
-from linksim.sweep import Plan
+from linksim.sweep import Plan, Point
 
 
 def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     """Derive the tables from the finished points; returns the summary.
 
-    rows.parquet: one line an image, trial and point. summary.csv: one a point. manifest.json: the
-    scenario as it was understood, versions, weights' hashes and the machine.
+    rows.parquet: one line an image, trial and point. summary.csv: one a point. compare.csv: codecs
+    against each other, where there are several. manifest.json: the scenario as it was understood,
+    versions, weights' hashes and the machine.
     """
-    rows = store.read(point.key for point in plan.points)
-    labels = [name for point in plan.points for name in [point.codec.name] * _count(plan)]
-    rows.insert(0, "codec", labels)
-    summary: pd.DataFrame = summarise(rows)
+    scenario = plan.scenario
+    rows = pd.concat([_labelled(store, point) for point in plan.points], ignore_index=True)
+    summary = summarise(rows, until=scenario.until, outage=scenario.outage or {})
     write_atomically(folder / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
     write_atomically(folder / "summary.csv", lambda path: summary.to_csv(path, index=False))
+    if len(scenario.codecs) > 1:
+        table = compare(rows)
+        write_atomically(folder / "compare.csv", lambda path: table.to_csv(path, index=False))
+    else:  # one that another scenario of this name left
+        (folder / "compare.csv").unlink(missing_ok=True)
     text = json.dumps(_manifest(plan), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
-    if plan.scenario.pictures is not None:
+    if scenario.pictures is not None:
         _collect_pictures(plan, store, folder / "pictures", rows)
     return summary
 
 
-def _count(plan: Plan) -> int:
-    return len(plan.items) * plan.scenario.trials
+def _labelled(store: Store, point: Point) -> pd.DataFrame:
+    """The rows of a point under the names that the scenario gives its codec and its csi."""
+    rows = store.read([point.key])
+    rows.insert(0, "codec", point.codec.name)
+    if point.csi is not None:
+        rows.insert(list(rows).index("cbr") + 1, "csi", point.csi.name)
+    return rows
 
 
 def _manifest(plan: Plan) -> dict[str, Any]:
@@ -43,7 +54,9 @@ def _manifest(plan: Plan) -> dict[str, Any]:
         "images": list(plan.names),
         "codecs": dict(plan.codecs),
         "points": [
-            {"codec": p.codec.name, "cbr": p.cbr, "snr_db": p.snr_db, "key": p.key}
+            {"codec": p.codec.name, "cbr": p.cbr, "snr_db": p.snr_db}
+            | ({} if p.csi is None else {"csi": p.csi.name})
+            | {"key": p.key}
             for p in plan.points
         ],
         "versions": versions(),

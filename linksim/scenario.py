@@ -1,23 +1,25 @@
 """A scenario: which images, codecs and channel, at which SNRs and bandwidths; YAML, validated."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from linksim.channels import Channel
+from linksim.csi import Csi
 from linksim.equalizer import Equalizer
 from linksim.settings import (
     Cbr,
     CbrList,
     CodecSettings,
     Db,
+    Metric,
     Settings,
     SnrList,
     load_settings,
 )
+from linksim.stopping import Until
 
-Metric = Literal["psnr", "ssim", "ms_ssim", "lpips"]
 Side = PositiveInt | tuple[PositiveInt, PositiveInt]
 
 
@@ -40,6 +42,13 @@ class PicturesSettings(Settings):
     cbr: Cbr | None = None
 
 
+def _csi_entries(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+CsiList = Annotated[tuple[Csi, ...], BeforeValidator(_csi_entries), Field(min_length=1)]
+
+
 def _codec_entry(value: object) -> object:
     return {"codec": value} if isinstance(value, str) else value
 
@@ -47,8 +56,12 @@ def _codec_entry(value: object) -> object:
 class Scenario(Settings):
     """One sweep: every codec at every SNR and CBR over the same images and the same channel.
 
-    seed: of all randomness. trials: independent channel realisations an image.
+    seed: of all randomness. trials: independent channel realisations an image; until: as many as
+        each point needs for a narrow interval, instead.
     snr_db: Es/N0 in dB, a list or {from, to, step}. cbr: channel uses over 3*H*W, a list or one.
+    csi: what either side believes of the SNR, one setting or a list to compare; the truth if left
+        out.
+    outage: for each metric named, what it must reach: tables then tell how often it does not.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -58,7 +71,10 @@ class Scenario(Settings):
     equalizer: Equalizer | None = None
     snr_db: SnrList
     cbr: CbrList
+    csi: CsiList | None = None
     trials: PositiveInt = 1
+    until: Until | None = None
+    outage: Annotated[dict[Metric, float], Field(min_length=1)] | None = None
     metrics: tuple[Metric, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
     codecs: tuple[Annotated[CodecSettings, BeforeValidator(_codec_entry)], ...] = Field(
         min_length=1
@@ -67,10 +83,20 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [codec.name for codec in self.codecs]
-        repeated = {name for name in names if names.count(name) > 1}
-        if repeated:
-            raise ValueError(f"codecs: {repeated.pop()!r} stands twice; give each its own label")
+        for key, entries in (("codecs", self.codecs), ("csi", self.csi or ())):
+            names = [entry.name for entry in entries]
+            repeated = {name for name in names if names.count(name) > 1}
+            if repeated:
+                raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
+        if self.until is not None and "trials" in self.model_fields_set:
+            raise ValueError("trials and until: only one of them can say how many trials there are")
+        for key, metrics in (
+            ("until.metric", [self.until.metric] if self.until else []),
+            ("outage", list(self.outage or {})),
+        ):
+            for metric in metrics:
+                if metric not in self.metrics:
+                    raise ValueError(f"{key}: {metric} is not in metrics")
         if self.pictures is not None:
             if self.pictures.snr_db not in self.snr_db:
                 raise ValueError(f"pictures.snr_db {self.pictures.snr_db:g} is not in snr_db")

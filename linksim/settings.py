@@ -3,7 +3,7 @@
 import difflib
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -61,6 +61,7 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+Metric = Literal["psnr", "ssim", "ms_ssim", "lpips"]
 Db = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Cbr = Annotated[float, BeforeValidator(_parse_ratio), Field(gt=0, le=10, allow_inf_nan=False)]
 
@@ -90,7 +91,7 @@ def _spread(value: Any) -> Any:
     try:
         return Steps.model_validate(value).values()
     except ValidationError as error:
-        raise ValueError(_first_error(error)) from None
+        raise ValueError(first_error(error)) from None
 
 
 SnrList = Annotated[
@@ -138,7 +139,7 @@ def load_settings(path: Path, model: type[S]) -> S:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_error(error)}") from None
+        raise InputError(f"{path}: {first_error(error)}") from None
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return data
 
 
-def _first_error(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     errors = error.errors()
     first = errors[0]
     where = ""

@@ -1,12 +1,15 @@
 """Rows to a summary: means over images with intervals that respect what is independent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from linksim.bootstrap import cluster_interval
 from linksim.errors import InputError
+from linksim.outage import outage_columns
+from linksim.settings import Metric
+from linksim.stopping import Until, trial_means
 
 METRIC_COLUMNS = (
     *("psnr", "ssim", "ms_ssim", "ms_ssim_db", "lpips", "lpips_db"),
@@ -14,73 +17,68 @@ METRIC_COLUMNS = (
 )
 POINT_COLUMNS = ("codec", "channel", "snr_db", "cbr")
 
-_CONFIDENCE = 0.95
-_RESAMPLES = 2000
-_VALUES_AT_ONCE = 4_000_000
 _MEANS = {"failed": "failure_rate", "cbr_realised": "cbr_realised"}
 _MEANS |= {"ebno_db": "ebno_db", "side_info_bits": "side_info_bits"}
+_MEANS |= {"tx_snr_db": "tx_snr_db", "rx_snr_db": "rx_snr_db"}
 
 
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per (codec, channel, snr_db, cbr), in the order in which codecs first appear.
+def point_columns(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell points apart: codec, channel, snr_db, cbr, and csi where it is set.
 
-    Columns: codec, codec_name, is_bound, channel, snr_db, cbr; ``images`` and ``count`` (images
-    times trials); failure_rate and the means of cbr_realised, ebno_db and side_info_bits; then for
-    every metric its mean and the bounds of a 95 % interval, as ``psnr``, ``psnr_lo``, ``psnr_hi``;
-    ms_ssim_variant. Columns that the rows lack are left out. A failed image counts with the
-    quality of the picture that was shown for it.
-
-    Interval: percentile bootstrap over images, each drawn with all its trials, since trials of one
-    image are not independent of each other. All codecs meet the same draws. One image gives none
-    (NaN). Raises InputError where a needed column is missing.
+    Raises InputError where a needed column is missing.
     """
     missing = [name for name in (*POINT_COLUMNS, "image") if name not in rows]
     if missing:
         raise InputError(f"rows: no column {', '.join(missing)}; found {', '.join(rows.columns)}")
-    groups = rows.groupby(list(POINT_COLUMNS), sort=False)
-    lines = pd.DataFrame([_line(group) for _, group in groups])
-    order = {codec: place for place, codec in enumerate(rows["codec"].unique())}
+    return [*POINT_COLUMNS, *(["csi"] if "csi" in rows else [])]
+
+
+def summarise(
+    rows: pd.DataFrame, *, until: Until | None = None, outage: Mapping[Metric, float] | None = None
+) -> pd.DataFrame:
+    """One line per (codec, channel, csi, snr_db, cbr), in the order in which codecs first appear.
+
+    Columns: codec, codec_name, is_bound, channel, snr_db, cbr, csi; ``images`` and ``count``
+    (images times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits and
+    of the SNRs believed in; then for every metric its mean and the bounds of a 95 % interval, as
+    ``psnr``, ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out. A
+    failed image counts with the quality of the picture that was shown for it.
+
+    until: adds ``psnr_halfwidth`` (for its metric): of the 95 % interval of the mean over the
+    channel, these images given. outage: adds the columns of :mod:`linksim.outage`.
+
+    Interval: percentile bootstrap over images, each drawn with all its trials, since trials of one
+    image are not independent of each other; it holds what images and fades contribute. All codecs
+    meet the same draws. One image gives none (NaN). Raises InputError where a column is missing.
+    """
+    columns = point_columns(rows)
+    groups = rows.groupby(columns, sort=False)
+    lines = pd.DataFrame([_line(group, until, outage or {}) for _, group in groups])
+    order = {name: list(rows[name].unique()) for name in ("codec", "csi") if name in rows}
     return lines.sort_values(
-        ["codec", "channel", "cbr", "snr_db"],
-        key=lambda column: column.map(order) if column.name == "codec" else column,
+        ["codec", "channel", "cbr", "snr_db", *columns[4:]],
+        key=lambda column: column.map(order[column.name].index) if column.name in order else column,
         ignore_index=True,
     )
 
 
-def cluster_interval(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """95 % percentile bootstrap interval of sum/count, resampling clusters.
-
-    sums, counts: [clusters, metrics], each cluster's sum of values and number of values. Gives
-    [2, metrics], lower and upper; NaN for fewer than two clusters. The draws depend on the number
-    of clusters alone.
-    """
-    clusters = len(sums)
-    if clusters < 2:
-        return np.full((2, sums.shape[1]), np.nan)
-    generator = np.random.default_rng(seed=0)
-    at_once = max(1, _VALUES_AT_ONCE // clusters)
-    means = []
-    for start in range(0, _RESAMPLES, at_once):
-        size = min(at_once, _RESAMPLES - start)
-        drawn = generator.integers(clusters, size=(size, clusters))
-        places = drawn + clusters * np.arange(size)[:, None]  # resamples one after the other
-        times_drawn = np.bincount(places.ravel(), minlength=size * clusters).reshape(size, clusters)
-        with np.errstate(invalid="ignore"):
-            means.append((times_drawn @ sums) / (times_drawn @ counts))
-    tail = (1 - _CONFIDENCE) / 2
-    return np.nanquantile(np.concatenate(means), [tail, 1 - tail], axis=0)
-
-
-def _line(group: pd.DataFrame) -> dict[str, object]:
+def _line(
+    group: pd.DataFrame, until: Until | None, outage: Mapping[Metric, float]
+) -> dict[str, object]:
     """One line of the summary from the rows of one point."""
     first = group.iloc[0]
-    names = ("codec", "codec_name", "is_bound", "channel", "snr_db", "cbr")
+    names = ("codec", "codec_name", "is_bound", "channel", "snr_db", "cbr", "csi")
     line: dict[str, object] = {name: first[name] for name in names if name in group}
     line |= {"images": group["image"].nunique(), "count": len(group)}
     line |= {new: group[old].mean() for old, new in _MEANS.items() if old in group}
     metrics = [name for name in METRIC_COLUMNS if name in group]
     if metrics:
         line |= _means_with_intervals(group, metrics)
+    if until is not None:
+        values = trial_means(group, until.metric)
+        line[f"{until.metric}_halfwidth"] = until.reached(values)
+    for metric, target in outage.items():
+        line |= outage_columns(group, metric, target)
     if "ms_ssim_variant" in group:
         line["ms_ssim_variant"] = "+".join(sorted(group["ms_ssim_variant"].dropna().unique()))
     return line

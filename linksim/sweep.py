@@ -3,9 +3,10 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from linksim.codec import Codec, Frame
 from linksim.codec_lookup import codec_from_settings, find_codec, resolved_options
+from linksim.csi import Csi
 from linksim.errors import InputError
 from linksim.images import ImageItem, open_images
 from linksim.link import Link, LinkProbe
@@ -22,6 +24,7 @@ from linksim.metrics import Meter, ms_ssim_variant, verdicts
 from linksim.scenario import Scenario
 from linksim.seeding import derive_seed
 from linksim.settings import CodecSettings
+from linksim.stopping import trial_means
 from linksim.store import Store, content_key, file_digest
 from linksim.transmission import Transmission, encode, transmit, uniform_snr
 from linksim.units import channel_bandwidth_ratio, esno_to_ebno_db, symbol_budget
@@ -33,11 +36,15 @@ KEPT_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One codec at one CBR and one SNR; ``key`` names its rows in the store."""
+    """One codec at one CBR and one SNR; ``key`` names its rows in the store.
+
+    csi: what each side believes of the SNR; None where the scenario says nothing of it.
+    """
 
     codec: CodecSettings
     cbr: float
     snr_db: float
+    csi: Csi | None
     key: str
     pictures: tuple[str, ...]
 
@@ -78,18 +85,22 @@ def plan_sweep(scenario: Scenario) -> Plan:
         "trials": scenario.trials,
         "metrics": scenario.metrics,
     }
+    if scenario.until is not None:
+        common["until"] = scenario.until.model_dump()
     names = set(opened.names)
     codecs = {codec.name: codec_identity(codec) for codec in scenario.codecs}
     points = []
-    for codec in scenario.codecs:
-        for cbr in scenario.cbr:
-            for snr_db in scenario.snr_db:
-                pictures = _pictures_of(scenario, cbr, snr_db, names)
-                what = {**common, "codec": codecs[codec.name], "cbr": cbr, "snr_db": snr_db}
-                key = content_key({**what, "pictures": pictures})
-                points.append(
-                    Point(codec=codec, cbr=cbr, snr_db=snr_db, key=key, pictures=pictures)
-                )
+    for codec, cbr, snr_db, csi in product(
+        scenario.codecs, scenario.cbr, scenario.snr_db, scenario.csi or (None,)
+    ):
+        pictures = _pictures_of(scenario, cbr, snr_db, csi, names)
+        what = {**common, "codec": codecs[codec.name], "cbr": cbr, "snr_db": snr_db}
+        if csi is not None:
+            what["csi"] = csi.model_dump(exclude={"label"})
+        key = content_key({**what, "pictures": pictures})
+        points.append(
+            Point(codec=codec, cbr=cbr, snr_db=snr_db, csi=csi, key=key, pictures=pictures)
+        )
     return Plan(
         scenario=scenario,
         link=link,
@@ -167,7 +178,8 @@ def prepare(
 
 
 class PreparedCodec:
-    """One codec over the link; keeps the frames of an encoder that does not look at the SNR."""
+    """One codec over the link; keeps frames that will be sent again: those of an encoder that does
+    not look at the SNR, and of others the last one."""
 
     def __init__(
         self, plan: Plan, codec: Codec, meter: Meter, device: torch.device, batch_size: int
@@ -177,7 +189,7 @@ class PreparedCodec:
         self._meter = meter
         self._device = device
         self._batch_size = batch_size
-        self._frames: dict[tuple[float, int], Frame] = {}
+        self._frames: dict[tuple[float, int, int], tuple[list[float] | None, Frame]] = {}
 
     def rows(
         self,
@@ -187,46 +199,78 @@ class PreparedCodec:
     ) -> pd.DataFrame:
         """The rows of a point. on_picture is told the name and the reconstruction [3, H, W] of
         each image that the point keeps, on_image how many transmissions were finished."""
-        rows: list[dict[str, Any]] = []
+        until = self._plan.scenario.until
+        first = until.min_trials if until else self._plan.scenario.trials
+        table = pd.DataFrame(self._trials(range(first), point, on_picture, on_image))
+        if until is None:
+            return table
+        needed = until.trials_needed(trial_means(table, until.metric))
+        more = pd.DataFrame(self._trials(range(first, needed), point, on_picture, on_image))
+        return pd.concat([table, more], ignore_index=True) if needed > first else table
+
+    def _trials(
+        self,
+        trials: range,
+        point: Point,
+        on_picture: Callable[[str, Tensor], None],
+        on_image: Callable[[int], None],
+    ) -> Iterator[dict[str, Any]]:
         for index, batch in enumerate(_batches(self._plan.items, self._batch_size)):
             images = torch.stack([item.image for item in batch]).to(self._device).float() / 255
-            for trial in range(self._plan.scenario.trials):
+            for trial in trials:
                 with torch.inference_mode():
-                    sent = self._transmit(point, index, batch, images, trial)
-                    rows += self._rows(point, batch, images, trial, sent)
+                    sent, told = self._transmit(point, index, batch, images, trial)
+                    rows = list(self._rows(point, batch, images, trial, sent, told))
                 if trial == 0:
                     for item, image in zip(batch, sent.decoded.images, strict=True):
                         if item.name in point.pictures:
                             on_picture(item.name, image)
                 on_image(len(batch))
-        return pd.DataFrame(rows)
+                yield from rows
 
     def _transmit(
         self, point: Point, index: int, batch: Sequence[ImageItem], images: Tensor, trial: int
-    ) -> Transmission:
-        scenario, link = self._plan.scenario, self._plan.link
+    ) -> tuple[Transmission, dict[str, list[float]]]:
+        """The batch sent once, and the columns that say what both sides believed."""
+        scenario, link, csi = self._plan.scenario, self._plan.link, point.csi or Csi()
         height, width = images.shape[-2:]
-        max_symbols = symbol_budget(point.cbr, height, width)
-        if max_symbols < 1:
+        budget = symbol_budget(point.cbr, height, width)
+        if budget <= csi.pilots:
             raise InputError(
                 f"cbr {point.cbr:g} leaves no symbol for the {height}x{width} image {batch[0].name}"
+                + (f" beside {csi.pilots} pilots" if csi.pilots else "")
             )
+        draws = [(scenario.seed, item.name, trial) for item in batch]
+        seeds = [derive_seed(*draw, link.channel.name) for draw in draws]
+        realisation, pilots = link.draw(seeds, budget, self._device), None
+        if csi.pilots:
+            realisation, pilots = realisation.split(budget - csi.pilots)
         snr_db = uniform_snr(point.snr_db, len(batch), self._device)
-        frame = self._frames.get((point.cbr, index))
-        if frame is None:
-            frame = encode(self._codec, images, snr_db=snr_db, max_symbols=max_symbols)
-            if not self._codec.encoder_uses_snr:
-                self._frames[point.cbr, index] = frame
-        seeds = [derive_seed(scenario.seed, item.name, trial, link.channel.name) for item in batch]
-        return transmit(
+        tx_snr_db = csi.told_to_tx(snr_db, draws)
+        rx_snr_db = csi.told_to_rx(snr_db, draws, pilots)
+        sent = transmit(
             self._codec,
-            frame,
+            self._frame((point.cbr, budget - csi.pilots, index), images, tx_snr_db),
             link,
             snr_db=snr_db,
-            realisation=link.draw(seeds, max_symbols, self._device),
-            rx_snr_db=snr_db,
+            realisation=realisation,
+            rx_snr_db=rx_snr_db,
             image_size=(height, width),
         )
+        return replace(sent, ledger=sent.ledger.with_pilots(csi.pilots)), (
+            {} if point.csi is None else _beliefs(tx_snr_db, rx_snr_db, len(batch))
+        )
+
+    def _frame(self, place: tuple[float, int, int], images: Tensor, snr_db: Tensor | None) -> Frame:
+        """The frame of a batch, encoded again only where the codec looks at another SNR."""
+        told = None if snr_db is None or not self._codec.encoder_uses_snr else snr_db.tolist()
+        if place in self._frames and self._frames[place][0] == told:
+            return self._frames[place][1]
+        if self._codec.encoder_uses_snr:
+            self._frames.clear()  # what is kept is for the other trials of this batch
+        frame = encode(self._codec, images, snr_db=snr_db, max_symbols=place[1])
+        self._frames[place] = told, frame
+        return frame
 
     def _rows(
         self,
@@ -235,6 +279,7 @@ class PreparedCodec:
         images: Tensor,
         trial: int,
         sent: Transmission,
+        told: Mapping[str, Sequence[float]],
     ) -> Iterator[dict[str, Any]]:
         names = self._plan.scenario.metrics
         measured = self._meter.measure(sent.decoded.images, images, [item.name for item in batch])
@@ -256,6 +301,7 @@ class PreparedCodec:
                 "cbr": point.cbr,
                 "image": item.name,
                 "trial": trial,
+                **{name: values[i] for name, values in told.items()},
                 **{name: values[i] for name, values in metrics.items()},
                 "failed": False,
                 **{name: values[i] for name, values in reported.items()},
@@ -263,6 +309,14 @@ class PreparedCodec:
                 "cbr_realised": channel_bandwidth_ratio(cost["symbols"], *images.shape[-2:]),
                 "ebno_db": _ebno_db(point.snr_db, cost["payload_bits"], cost["symbols"]),
             }
+
+
+def _beliefs(tx: Tensor | None, rx: Tensor | None, batch: int) -> dict[str, list[float]]:
+    """What both sides believed, as columns; nothing (NaN) where a side knew nothing."""
+    return {
+        f"{side}_snr_db": [float("nan")] * batch if told is None else told.tolist()
+        for side, told in (("tx", tx), ("rx", rx))
+    }
 
 
 def _ebno_db(snr_db: float, payload_bits: int, symbols: int) -> float:
@@ -294,10 +348,12 @@ def _kept_and_digested(images: Sequence[ImageItem]) -> tuple[Sequence[ImageItem]
     return (kept if size <= KEPT_BYTES else images), digest.hexdigest()
 
 
-def _pictures_of(scenario: Scenario, cbr: float, snr_db: float, names: set[str]) -> tuple[str, ...]:
-    """Names of the images whose reconstructions this point keeps."""
+def _pictures_of(
+    scenario: Scenario, cbr: float, snr_db: float, csi: Csi | None, names: set[str]
+) -> tuple[str, ...]:
+    """Names of the images whose reconstructions this point keeps; of several csi, at the first."""
     pictures = scenario.pictures
-    if pictures is None:
+    if pictures is None or (scenario.csi is not None and csi is not scenario.csi[0]):
         return ()
     wanted_cbr = scenario.cbr[0] if pictures.cbr is None else pictures.cbr
     if (snr_db, cbr) != (pictures.snr_db, wanted_cbr):

@@ -94,6 +94,18 @@ codecs: [THUMBNAIL]
         ("source: kodak", "source: folder, root: nowhere", "nowhere: no such folder"),
         ("source: kodak", "source: folder, root: broken", "broken"),
         ("crop: 32", "crop: 600", "crop"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: {tx: good}", "csi[0].tx: 'good' is no knowledge of an SNR"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: {tx: estimated}", "allowed are perfect, none, {error_db: …}"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: {rx: {error_db: -1}}", "csi[0].rx: error_db: Input should be"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: {rx: {error: 1}}", "csi[0].rx: {'error': 1} is no knowledge"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: {rx: {pilots: 0}}", "csi[0].rx: pilots: Input should be"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: {rx: {pilots: 999}}", "leaves no symbol for the 32x32 image"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: [{}, {}]", "csi: 'both perfect' stands twice"),
+        ("cbr: 0.1", "cbr: 0.1\ncsi: []", "csi: Value should have at least 1 item"),
+        ("cbr: 0.1", "cbr: 0.1\nuntil: {metric: lpips, halfwidth: 1, max_trials: 20}", "until"),
+        ("cbr: 0.1", "cbr: 0.1\nuntil: {metric: psnr, halfwidth: 1, max_trials: 2}", "max_trials"),
+        ("cbr: 0.1", "cbr: 0.1\noutage: {lpips: 0.1}", "outage: lpips is not in metrics"),
+        ("cbr: 0.1", "cbr: 0.1\noutage: {fid: 1}", "outage.fid"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(

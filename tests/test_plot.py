@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from linksim import plot
 from linksim.errors import InputError
 from linksim.plot import codec_looks, plot_results
+from linksim.plot_facets import against_cbr, against_csi, against_snr, differences, ratio
+from linksim.plot_outage import draw_distribution
 
 CODECS = {"mamba": (26.0, False), "ideal": (28.0, True), "bpg": (24.0, False)}
 
@@ -82,16 +85,77 @@ def test_figures_of_one_cbr(tmp_path: Path) -> None:
 
 def test_figures_of_several_cbrs() -> None:
     summary = _summary([1, 4, 7, 10, 13], [1 / 48, 1 / 12])
-    names = [facet.name for facet in plot._against_snr(summary)]
+    names = [facet.name for facet in against_snr(summary)]
     assert names == ["vs_snr_cbr0.02083", "vs_snr_cbr0.08333"]
-    names = [facet.name for facet in plot._against_cbr(summary)]
+    names = [facet.name for facet in against_cbr(summary)]
     assert names == ["vs_cbr_snr1", "vs_cbr_snr7", "vs_cbr_snr13"]
 
 
 def test_one_snr_and_several_cbrs() -> None:
     summary = _summary([7], [1 / 48, 1 / 12])
-    assert list(plot._against_snr(summary)) == []
-    assert [facet.name for facet in plot._against_cbr(summary)] == ["vs_cbr"]
+    assert list(against_snr(summary)) == []
+    assert [facet.name for facet in against_cbr(summary)] == ["vs_cbr"]
+
+
+def test_beliefs_are_an_axis(tmp_path: Path) -> None:
+    """Four beliefs at two SNRs: over the beliefs at each SNR; over the SNR at three beliefs."""
+    beliefs = ["-6 dB", "right", "+6 dB", "none"]
+    summary = pd.concat(
+        _summary([1, 7], [1 / 12]).assign(csi=name).assign(psnr=lambda t, i=i: t["psnr"] - i)
+        for i, name in enumerate(beliefs)
+    )
+    names = [facet.name for facet in against_snr(summary)]
+    assert names == ["vs_snr_-6-dB", "vs_snr_+6-dB", "vs_snr_none"]
+    one, seven = against_csi(summary)
+    assert [one.name, seven.name] == ["vs_csi_snr1", "vs_csi_snr7"]
+    axes = plot._curves(seven, "psnr", codec_looks(summary)).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == beliefs
+    bpg = summary[(summary["codec"] == "bpg") & (summary["snr_db"] == 7)]
+    assert any(line.get_ydata().tolist() == bpg["psnr"].tolist() for line in axes.get_lines())
+    # one SNR: over the beliefs only
+    assert not list(against_snr(summary[summary["snr_db"] == 7]))
+
+
+def test_outage_and_distributions(tmp_path: Path) -> None:
+    summary = _summary([1, 7, 13, 19], [1 / 12]).drop(columns="lpips")
+    rates = {"psnr_target": 25.0, "psnr_outage": 0.2, "psnr_outage_lo": 0.0, "psnr_outage_hi": 0.3}
+    folder = _write(tmp_path, summary.assign(**rates))
+    at = ["codec", "channel", "snr_db", "cbr"]
+    rows = summary.loc[summary.index.repeat(10), at].assign(psnr=np.tile(np.arange(20, 30), 12))
+    rows.to_parquet(folder / "rows.parquet")
+    drawn = {path.stem for path in plot_results(folder)}
+    assert drawn == {
+        "psnr_vs_snr",
+        "psnr_outage_vs_snr",
+        *(f"psnr_distribution_snr{snr_db}" for snr_db in (1, 13, 19)),
+    }
+    axes = Figure().add_subplot()
+    draw_distribution(axes, rows[rows["snr_db"] == 7], "psnr", 25, codec_looks(summary))
+    line = axes.get_lines()[0]
+    assert line.get_xdata().tolist() == list(range(20, 30))
+    assert line.get_ydata() == pytest.approx(np.arange(1, 11) / 10)
+
+
+def test_differences_from_the_first_codec(tmp_path: Path) -> None:
+    summary = _summary([1, 7], [1 / 12]).drop(columns="lpips")
+    folder = _write(tmp_path, summary)
+    table = summary.assign(
+        reference="mamba",
+        quantity="psnr",
+        difference=summary["snr_db"] / 10,
+        difference_lo=0.0,
+        difference_hi=2.0,
+    )
+    table = table[table["codec"] != "mamba"]
+    table.to_csv(folder / "compare.csv", index=False)
+    assert "psnr_difference_vs_snr" in {path.stem for path in plot_results(folder)}
+    lines = differences(summary, table, "psnr")
+    assert list(lines["codec"].unique()) == ["ideal", "bpg"]
+    assert lines["psnr"].tolist() == [0.1, 0.7] * 2
+    assert set(lines["psnr_hi"]) == {2.0}
+    (folder / "compare.csv").write_text("codec\na\n")
+    with pytest.raises(InputError, match=r"compare.csv: no column reference, "):
+        plot_results(folder)
 
 
 def test_every_result_below_a_folder(tmp_path: Path) -> None:
@@ -119,7 +183,7 @@ def test_same_bytes_in_another_process_without_pyplot(tmp_path: Path) -> None:
 
 def test_lines_are_the_tables_means_with_their_intervals() -> None:
     summary = _summary([13, 1, 7], [1 / 12])
-    (facet,) = plot._against_snr(summary)
+    (facet,) = against_snr(summary)
     figure = plot._curves(facet, "psnr", codec_looks(summary))
     axes = figure.axes[0]
     lines = {line.get_label().removesuffix(" (bound)"): line for line in axes.get_lines()}
@@ -142,14 +206,14 @@ def test_lines_are_the_tables_means_with_their_intervals() -> None:
 
 def test_against_cbr_the_counted_cbr_is_shown() -> None:
     summary = _summary([7], [1 / 12, 1 / 48], ["bpg"])
-    (facet,) = plot._against_cbr(summary)
+    (facet,) = against_cbr(summary)
     (line,) = plot._curves(facet, "psnr", codec_looks(summary)).axes[0].get_lines()
     assert line.get_xdata().tolist() == pytest.approx([0.9 / 48, 0.9 / 12])
 
 
 def test_one_point_is_drawn_with_bars() -> None:
     summary = _summary([7], [1 / 12])
-    (facet,) = plot._against_snr(summary)
+    (facet,) = against_snr(summary)
     axes = plot._curves(facet, "psnr", codec_looks(summary)).axes[0]
     points = [[float(y) for y in line.get_ydata()] for line in axes.get_lines()]
     assert points == [[26 + 3.5 + 20 / 12], [24 + 3.5 + 20 / 12], [28 + 3.5 + 20 / 12]]
@@ -175,9 +239,9 @@ def test_looks_are_distinct_and_steady() -> None:
 def test_a_variant_of_ms_ssim_is_named_on_the_axis() -> None:
     summary = _summary([1, 7], [1 / 12]).assign(ms_ssim_db=10.0, ms_ssim_variant="win11x2")
     looks = codec_looks(summary)
-    (facet,) = plot._against_snr(summary)
+    (facet,) = against_snr(summary)
     assert plot._curves(facet, "ms_ssim_db", looks).axes[0].get_ylabel() == "MS-SSIM (dB, win11x2)"
-    (facet,) = plot._against_snr(summary.assign(ms_ssim_variant="win11x5"))
+    (facet,) = against_snr(summary.assign(ms_ssim_variant="win11x5"))
     assert plot._curves(facet, "ms_ssim_db", looks).axes[0].get_ylabel() == "MS-SSIM (dB)"
 
 
@@ -210,7 +274,7 @@ def test_picture_grid(tmp_path: Path) -> None:
     ("cbr", "text"), [(1 / 48, "1/48"), (0.25, "1/4"), (0.3, "0.3"), (0.0837, "0.0837")]
 )
 def test_cbr_in_words(cbr: float, text: str) -> None:
-    assert plot._ratio(cbr) == text
+    assert ratio(cbr) == text
 
 
 def test_bad_tables(tmp_path: Path) -> None:

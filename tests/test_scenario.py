@@ -78,6 +78,8 @@ def test_shipped_scenarios_are_valid() -> None:
         "awgn_sweep",
         "cbr_sweep",
         "quick",
+        "snr_mismatch",
+        "outage",
     }
     for path in paths:
         assert isinstance(load_scenario(path), Scenario)

@@ -1,0 +1,42 @@
+"""The tables that a run prints say what its tables on disk say."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from linksim.cli_tables import result_tables, until_in_words
+from linksim.compare import compare
+from linksim.scenario import load_scenario
+from linksim.stats import summarise
+from linksim.stopping import Until
+
+HERE = Path(__file__).parent.parent
+
+
+def test_means_and_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pd.read_parquet(HERE / "results" / "rayleigh_sweep" / "rows.parquet")
+    table = compare(rows)
+    table.to_csv(tmp_path / "compare.csv", index=False)
+    scenario = load_scenario(HERE / "scenarios" / "rayleigh_sweep.yaml")
+    summary = summarise(rows)
+    console = Console(width=200)
+    for shown in result_tables(summary, tmp_path, scenario):
+        console.print(shown)
+    out = capsys.readouterr().out
+    mean = summary[(summary["codec"] == "BPG + LDPC") & (summary["snr_db"] == 7)]["psnr"].iloc[0]
+    assert f" {mean:.2f} " in out
+    gaps = table[(table["codec"] == "BPG + LDPC") & (table["reference"] == "MambaJSCC")]
+    for quantity, snr_db in (("psnr", 7), ("bd_psnr_over_snr", None)):
+        at = gaps["snr_db"].isna() if snr_db is None else gaps["snr_db"] == snr_db
+        (line,) = gaps[at & (gaps["quantity"] == quantity)].to_dict("records")
+        low, high = line["difference_lo"], line["difference_hi"]
+        assert f"{line['difference']:+.2f} [{low:.2f}, {high:.2f}]" in out
+    assert "bd_snr_at_psnr" not in out  # those curves share no PSNR
+
+
+def test_what_stopping_came_to() -> None:
+    rule = Until(metric="psnr", halfwidth=0.1, max_trials=50)
+    text = until_in_words(pd.DataFrame({"psnr_halfwidth": [0.08, 0.1, 0.25]}), rule)
+    assert "at most 0.25, 0.1 asked; 1 point(s) ended at max_trials (50)" in text
