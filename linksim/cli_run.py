@@ -1,6 +1,7 @@
 """``linksim run``: plan, progress, tables, and what was found."""
 
 import logging
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -79,6 +80,8 @@ def _compute(
 
         def on_start(point: Point) -> None:
             what = f"{point.codec.name}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
+            if len(plan.links) > 1:
+                what += f"  {point.link.shown_name}"
             progress.update(task, description=what)
 
         run_points(
@@ -92,15 +95,18 @@ def _compute(
 
 
 def _table(summary: pd.DataFrame, scenario: Scenario) -> Table:
-    """Mean of the first metric: a line an SNR and CBR, a column a codec."""
+    """Mean of the first metric: a line a channel, CBR and SNR, a column a codec."""
     metric = scenario.metrics[0]
     title = f"{scenario.name}: mean {metric} of {int(summary['images'].iloc[0])} images"
     table = Table(title=title, title_justify="left")
+    channels = list(summary["channel"].unique())
+    if len(channels) > 1:
+        table.add_column("channel")
     for heading in ("CBR", "SNR (dB)", *(codec.name for codec in scenario.codecs)):
         table.add_column(heading, justify="right")
-    means = summary.set_index(["codec", "cbr", "snr_db"])[metric]
-    for cbr in scenario.cbr:
-        for snr_db in scenario.snr_db:
-            cells = [f"{means[codec.name, cbr, snr_db]:.2f}" for codec in scenario.codecs]
-            table.add_row(f"{cbr:.4f}", f"{snr_db:g}", *cells)
+    means = summary.set_index(["codec", "channel", "cbr", "snr_db"])[metric]
+    for channel, cbr, snr_db in product(channels, scenario.cbr, scenario.snr_db):
+        cells = [f"{means[codec.name, channel, cbr, snr_db]:.2f}" for codec in scenario.codecs]
+        where = [channel] if len(channels) > 1 else []
+        table.add_row(*where, f"{cbr:.4f}", f"{snr_db:g}", *cells)
     return table

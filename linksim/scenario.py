@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from linksim.channels import Channel
 from linksim.equalizer import Equalizer
+from linksim.link import Channel
 from linksim.settings import (
     Cbr,
     CbrList,
@@ -33,11 +33,15 @@ class ImagesSettings(Settings):
 
 
 class PicturesSettings(Settings):
-    """Which reconstructions to keep as PNG files for the picture grid."""
+    """Which reconstructions, over the first channel, to keep as PNG files for the picture grid."""
 
     images: tuple[str, ...] = Field(min_length=1)
     snr_db: Db
     cbr: Cbr | None = None
+
+
+def _channel_entries(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _codec_entry(value: object) -> object:
@@ -45,8 +49,9 @@ def _codec_entry(value: object) -> object:
 
 
 class Scenario(Settings):
-    """One sweep: every codec at every SNR and CBR over the same images and the same channel.
+    """One sweep: every codec at every SNR and CBR over the same images and the same channels.
 
+    channel: one, or a list.
     seed: of all randomness. trials: independent channel realisations an image.
     snr_db: Es/N0 in dB, a list or {from, to, step}. cbr: channel uses over 3*H*W, a list or one.
     """
@@ -54,7 +59,7 @@ class Scenario(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = 0
     images: ImagesSettings = ImagesSettings()
-    channel: Channel
+    channel: Annotated[tuple[Channel, ...], BeforeValidator(_channel_entries), Field(min_length=1)]
     equalizer: Equalizer | None = None
     snr_db: SnrList
     cbr: CbrList
@@ -71,6 +76,10 @@ class Scenario(Settings):
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"codecs: {repeated.pop()!r} stands twice; give each its own label")
+        channels = [channel.shown_name for channel in self.channel]
+        repeated = {name for name in channels if channels.count(name) > 1}
+        if repeated:
+            raise ValueError(f"channel: {repeated.pop()!r} stands twice; give each its own label")
         if self.pictures is not None:
             if self.pictures.snr_db not in self.snr_db:
                 raise ValueError(f"pictures.snr_db {self.pictures.snr_db:g} is not in snr_db")

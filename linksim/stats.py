@@ -18,17 +18,18 @@ _CONFIDENCE = 0.95
 _RESAMPLES = 2000
 _VALUES_AT_ONCE = 4_000_000
 _MEANS = {"failed": "failure_rate", "cbr_realised": "cbr_realised"}
-_MEANS |= {"ebno_db": "ebno_db", "side_info_bits": "side_info_bits"}
+_MEANS |= {"ebno_db": "ebno_db", "side_info_bits": "side_info_bits", "papr_db": "papr_db"}
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per (codec, channel, snr_db, cbr), in the order in which codecs first appear.
 
     Columns: codec, codec_name, is_bound, channel, snr_db, cbr; ``images`` and ``count`` (images
-    times trials); failure_rate and the means of cbr_realised, ebno_db and side_info_bits; then for
-    every metric its mean and the bounds of a 95 % interval, as ``psnr``, ``psnr_lo``, ``psnr_hi``;
-    ms_ssim_variant. Columns that the rows lack are left out. A failed image counts with the
-    quality of the picture that was shown for it.
+    times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits and papr_db;
+    pilot_share, of the channel uses, where there are pilots; then for every metric its mean and the
+    bounds of a 95 % interval, as ``psnr``, ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that
+    the rows lack are left out. A failed image counts with the quality of the picture that was shown
+    for it.
 
     Interval: percentile bootstrap over images, each drawn with all its trials, since trials of one
     image are not independent of each other. All codecs meet the same draws. One image gives none
@@ -78,6 +79,8 @@ def _line(group: pd.DataFrame) -> dict[str, object]:
     line: dict[str, object] = {name: first[name] for name in names if name in group}
     line |= {"images": group["image"].nunique(), "count": len(group)}
     line |= {new: group[old].mean() for old, new in _MEANS.items() if old in group}
+    if "pilot_symbols" in group and group["pilot_symbols"].any():
+        line["pilot_share"] = group["pilot_symbols"].sum() / group["symbols"].sum()
     metrics = [name for name in METRIC_COLUMNS if name in group]
     if metrics:
         line |= _means_with_intervals(group, metrics)

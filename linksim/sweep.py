@@ -1,10 +1,11 @@
-"""A scenario worked off point by point: (codec, CBR, SNR) to rows, one an image and trial."""
+"""A scenario worked off point by point: codec, channel, CBR and SNR to rows, one a transmission."""
 
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ KEPT_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One codec at one CBR and one SNR; ``key`` names its rows in the store."""
+    """One codec over one channel at one CBR and one SNR; ``key`` names its rows in the store."""
 
     codec: CodecSettings
+    link: Link
     cbr: float
     snr_db: float
     key: str
@@ -49,7 +51,7 @@ class Plan:
     """
 
     scenario: Scenario
-    link: Link
+    links: tuple[Link, ...]
     items: Sequence[ImageItem]
     names: tuple[str, ...]
     codecs: Mapping[str, Mapping[str, Any]]
@@ -68,30 +70,37 @@ def plan_sweep(scenario: Scenario) -> Plan:
         limit=images.limit,
     )
     items, digest = _kept_and_digested(opened)
-    link = Link(scenario.channel, scenario.equalizer)
+    links = tuple(Link(channel, scenario.equalizer) for channel in scenario.channel)
     common = {
         "versions": {name: version(name) for name in VERSIONED},
         "seed": scenario.seed,
         "images": digest,
-        "channel": link.name,
         "trials": scenario.trials,
         "metrics": scenario.metrics,
     }
     names = set(opened.names)
     codecs = {codec.name: codec_identity(codec) for codec in scenario.codecs}
     points = []
-    for codec in scenario.codecs:
-        for cbr in scenario.cbr:
-            for snr_db in scenario.snr_db:
-                pictures = _pictures_of(scenario, cbr, snr_db, names)
-                what = {**common, "codec": codecs[codec.name], "cbr": cbr, "snr_db": snr_db}
-                key = content_key({**what, "pictures": pictures})
-                points.append(
-                    Point(codec=codec, cbr=cbr, snr_db=snr_db, key=key, pictures=pictures)
+    for codec, link in product(scenario.codecs, links):
+        for cbr, snr_db in product(scenario.cbr, scenario.snr_db):
+            pictures = _pictures_of(scenario, cbr, snr_db, names) if link is links[0] else ()
+            what = {**common, "codec": codecs[codec.name], "cbr": cbr, "snr_db": snr_db}
+            what |= {"channel": link.name, "pictures": pictures}
+            if link.shown_name != link.name:
+                what["channel_label"] = link.shown_name
+            points.append(
+                Point(
+                    codec=codec,
+                    link=link,
+                    cbr=cbr,
+                    snr_db=snr_db,
+                    key=content_key(what),
+                    pictures=pictures,
                 )
+            )
     return Plan(
         scenario=scenario,
-        link=link,
+        links=links,
         items=items,
         names=opened.names,
         codecs=codecs,
@@ -149,11 +158,12 @@ def run_points(
             codec = codec_from_settings(settings)
         if isinstance(codec, torch.nn.Module):
             codec.to(device)
-        codec.calibrate(LinkProbe(plan.link))
         worker = _Worker(plan, codec, device, batch_size)
-        for point in missing:
-            on_start(point)
-            store.write(point.key, worker.rows(point, store, on_image))
+        for link, points in groupby(missing, lambda point: point.link):
+            codec.calibrate(LinkProbe(link))
+            for point in points:
+                on_start(point)
+                store.write(point.key, worker.rows(point, store, on_image))
 
 
 class _Worker:
@@ -164,7 +174,7 @@ class _Worker:
         self._codec = codec
         self._device = device
         self._batch_size = batch_size
-        self._frames: dict[tuple[float, int], Frame] = {}
+        self._frames: dict[tuple[int, int], Frame] = {}
 
     def rows(self, point: Point, store: Store, on_image: Callable[[int], None]) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
@@ -184,19 +194,20 @@ class _Worker:
     def _transmit(
         self, point: Point, index: int, batch: Sequence[ImageItem], images: Tensor, trial: int
     ) -> Transmission:
-        scenario, link = self._plan.scenario, self._plan.link
+        scenario, link = self._plan.scenario, point.link
         height, width = images.shape[-2:]
-        max_symbols = symbol_budget(point.cbr, height, width)
+        max_symbols = link.data_symbols(symbol_budget(point.cbr, height, width))
         if max_symbols < 1:
             raise InputError(
                 f"cbr {point.cbr:g} leaves no symbol for the {height}x{width} image {batch[0].name}"
             )
         snr_db = uniform_snr(point.snr_db, len(batch), self._device)
-        frame = self._frames.get((point.cbr, index))
+        frame = self._frames.get((max_symbols, index))
         if frame is None or self._codec.encoder_uses_snr:
             frame = encode(self._codec, images, snr_db=snr_db, max_symbols=max_symbols)
-            self._frames[point.cbr, index] = frame
-        seeds = [derive_seed(scenario.seed, item.name, trial, link.channel.name) for item in batch]
+            self._frames[max_symbols, index] = frame
+        fading = link.channel.fading_name
+        seeds = [derive_seed(scenario.seed, item.name, trial, fading) for item in batch]
         return transmit(
             self._codec,
             frame,
@@ -221,14 +232,15 @@ class _Worker:
         if "ms_ssim" in names:
             metrics["ms_ssim_variant"] = [ms_ssim_variant(*images.shape[-2:])] * len(batch)
         report = {name: values.tolist() for name, values in sent.decoded.report.items()}
-        ledger = {name: values.tolist() for name, values in vars(sent.ledger).items()}
+        costs = {name: values for name, values in vars(sent.ledger).items() if values is not None}
+        ledger = {name: values.tolist() for name, values in costs.items()}
         for i, item in enumerate(batch):
             cost = {name: values[i] for name, values in ledger.items()}
             reported = {name: values[i] for name, values in report.items()}
             yield {
                 "codec_name": point.codec.codec,
                 "is_bound": self._codec.is_bound,
-                "channel": self._plan.link.name,
+                "channel": point.link.shown_name,
                 "snr_db": point.snr_db,
                 "cbr": point.cbr,
                 "image": item.name,
