@@ -1,4 +1,4 @@
-"""Tables to figures: metric against SNR and against CBR, and a grid of reconstructions.
+"""Tables to figures: metric against SNR, CBR and pilots, and a grid of reconstructions.
 
 Figures are made from ``summary.csv`` and ``pictures/index.csv`` alone and go to ``figures/`` beside
 them as PDF, SVG and PNG. The same tables give the same bytes.
@@ -89,7 +89,8 @@ def plot_results(folder: Path) -> list[Path]:
     """Draw the figures of every result folder at or below ``folder``; gives their paths.
 
     A metric against SNR: one figure a CBR. Against CBR, where there are several: at the lowest, the
-    middle and the highest SNR. Raises InputError where there are no results or a table is broken.
+    middle and the highest SNR. Where channels differ in their pilots: against the pilots' share
+    instead. Raises InputError where there are no results or a table is broken.
     """
     tables = sorted(folder.rglob("summary.csv"))
     if not tables:
@@ -122,7 +123,7 @@ def _plot_result(folder: Path) -> Iterator[Path]:
             f"{folder / 'summary.csv'}: no metric to plot; wanted are {', '.join(METRIC_LABELS)}"
         )
     looks = codec_looks(summary)
-    for facet in (*_against_snr(summary), *_against_cbr(summary)):
+    for facet in (*_against_snr(summary), *_against_cbr(summary), *_against_pilots(summary)):
         for metric in metrics:
             figure = _curves(facet, metric, looks)
             yield from _save(figure, folder / "figures" / f"{metric}_{facet.name}")
@@ -148,6 +149,8 @@ class _Facet:
 def _against_snr(summary: pd.DataFrame) -> Iterator[_Facet]:
     if summary["snr_db"].nunique() == 1 and summary["cbr"].nunique() > 1:
         return
+    if _pilots_vary(summary):
+        return
     for _, lines in summary.groupby(["channel", "cbr"], sort=False):
         channel, cbr = str(lines["channel"].iloc[0]), float(lines["cbr"].iloc[0])
         yield _Facet(
@@ -160,7 +163,7 @@ def _against_snr(summary: pd.DataFrame) -> Iterator[_Facet]:
 
 
 def _against_cbr(summary: pd.DataFrame) -> Iterator[_Facet]:
-    if summary["cbr"].nunique() == 1:
+    if summary["cbr"].nunique() == 1 or _pilots_vary(summary):
         return
     snrs = sorted(summary["snr_db"].unique())
     if len(snrs) > _MOST_SNRS:
@@ -173,6 +176,24 @@ def _against_cbr(summary: pd.DataFrame) -> Iterator[_Facet]:
             title=f"{channel}\nSNR {snr_db:g} dB · {_images(lines)}",
             x="cbr_realised",
             x_label="CBR, counted (channel uses per source value)",
+            lines=lines,
+        )
+
+
+def _pilots_vary(summary: pd.DataFrame) -> bool:
+    return "pilot_share" in summary and summary["pilot_share"].nunique() > 1
+
+
+def _against_pilots(summary: pd.DataFrame) -> Iterator[_Facet]:
+    if not _pilots_vary(summary):
+        return
+    for _, lines in summary.groupby(["cbr", "snr_db"]):
+        cbr, snr_db = float(lines["cbr"].iloc[0]), float(lines["snr_db"].iloc[0])
+        yield _Facet(
+            name="_".join(["vs_pilots", *_varying(summary, cbr=cbr, snr_db=snr_db)]),
+            title=f"SNR {snr_db:g} dB · CBR {_ratio(cbr)}, pilots included · {_images(lines)}",
+            x="pilot_share",
+            x_label="Pilots, share of the channel uses (dotted: none, channel known)",
             lines=lines,
         )
 
@@ -203,9 +224,18 @@ def _curves(facet: _Facet, metric: str, looks: Mapping[str, Look]) -> "Figure":
         return figure
     for codec in codecs:
         points = known[known["codec"] == codec]
+        if facet.x == "pilot_share":
+            for level in points.loc[points[facet.x] == 0, metric]:
+                axes.axhline(level, color=looks[codec].colour, linestyle=":", linewidth=0.8)
+            points = points[points[facet.x] > 0]
         _curve(axes, points, facet.x, metric, looks[codec], _label(codec, looks))
     if facet.x == "snr_db" and known[facet.x].nunique() <= _MOST_TICKS:
         axes.set_xticks(known[facet.x].unique())
+    if facet.x == "pilot_share":
+        shares = sorted(set(known[facet.x]) - {0})
+        axes.set_xscale("log")
+        axes.set_xticks(shares, [f"{share:.2g}" for share in shares])
+        axes.minorticks_off()
     # below, where it covers no curve
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
     return figure

@@ -26,7 +26,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: codec, codec_name, is_bound, channel, snr_db, cbr; ``images`` and ``count`` (images
     times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits and papr_db;
-    pilot_share, of the channel uses, where there are pilots; then for every metric its mean and the
+    pilot_share, of the channel uses, of OFDM channels; then for every metric its mean and the
     bounds of a 95 % interval, as ``psnr``, ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that
     the rows lack are left out. A failed image counts with the quality of the picture that was shown
     for it.
@@ -79,7 +79,7 @@ def _line(group: pd.DataFrame) -> dict[str, object]:
     line: dict[str, object] = {name: first[name] for name in names if name in group}
     line |= {"images": group["image"].nunique(), "count": len(group)}
     line |= {new: group[old].mean() for old, new in _MEANS.items() if old in group}
-    if "pilot_symbols" in group and group["pilot_symbols"].any():
+    if "papr_db" in group and group["papr_db"].notna().any():  # OFDM
         line["pilot_share"] = group["pilot_symbols"].sum() / group["symbols"].sum()
     metrics = [name for name in METRIC_COLUMNS if name in group]
     if metrics:

@@ -5,6 +5,7 @@ Peaks lie between the samples of the critical rate, so the signal is looked at f
 the signal and has no peak of its own.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,8 +55,7 @@ def papr_db(signal: Tensor) -> Tensor:
     those not sent, do not count."""
     power = signal.real.square() + signal.imag.square()
     by_symbol = power.mean(dim=-1)
-    ratio: Tensor = power.max() / by_symbol[by_symbol > 0].mean()
-    return linear_to_db(ratio)
+    return linear_to_db(power.max() / by_symbol[by_symbol > 0].mean())
 
 
 def soft_clip(signal: Tensor, backoff_db: float) -> Tensor:
@@ -64,7 +64,7 @@ def soft_clip(signal: Tensor, backoff_db: float) -> Tensor:
     That is the soft limiter of the literature, an ideally predistorted amplifier (H. Ochiai and
     H. Imai, Performance Analysis of Deliberately Clipped OFDM Signals, IEEE Trans. Commun., 2002).
     """
-    limit = db_to_linear(backoff_db) ** 0.5
+    limit = math.sqrt(db_to_linear(backoff_db))
     return signal * (limit / signal.abs().clamp(min=limit))
 
 

@@ -94,6 +94,8 @@ codecs: [THUMBNAIL]
         ("source: kodak", "source: folder, root: nowhere", "nowhere: no such folder"),
         ("source: kodak", "source: folder, root: broken", "broken"),
         ("crop: 32", "crop: 600", "crop"),
+        ("type: awgn", "type: ofdm, model: TDL-A, delay_spread_ns: -1", "delay_spread_ns: Input"),
+        ("type: awgn", "type: ofdm, model: TDL-A, delay_spread_ns: 1", "leaves no data symbol"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(
