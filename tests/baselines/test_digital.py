@@ -145,7 +145,7 @@ def test_a_fixed_scheme_over_estimated_ofdm(images: Tensor) -> None:
     budget = OFDM.data_symbols(2 * 24 * 14)
     decoded = run(BpgLdpc(mcs=QAM16), images, 35.0, channel=OFDM, budget=budget)
     assert not decoded.report["failed"].any()
-    assert (psnr_db(images, decoded.images) > 25).all()
+    assert (psnr_db(images, decoded.images) > 22).all()
     assert run(BpgLdpc(mcs=QAM16), images, -5.0, channel=OFDM, budget=budget).report["failed"].all()
 
 
