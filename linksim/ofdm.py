@@ -78,7 +78,7 @@ class Ofdm(ChannelSettings):
     clipping: Clipping | None = None
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _free_of_interference(self) -> Self:
         longest_us = _LONGEST_DELAY[self.model[-1]] * self.delay_spread_ns / 1e3
         if longest_us > self.cyclic_prefix_us:
             raise ValueError(
@@ -93,6 +93,10 @@ class Ofdm(ChannelSettings):
                 f"than a tenth of subcarrier_spacing_khz {self.subcarrier_spacing_khz:g}; the "
                 "interference between subcarriers that would follow is not simulated"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pilots_fit(self) -> Self:
         if self.pilots is None:
             if self.estimation == "ls":
                 raise ValueError("estimation: ls needs pilots, such as {symbols: [2, 11]}")

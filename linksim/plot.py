@@ -193,7 +193,7 @@ def _against_pilots(summary: pd.DataFrame) -> Iterator[_Facet]:
             name="_".join(["vs_pilots", *_varying(summary, cbr=cbr, snr_db=snr_db)]),
             title=f"SNR {snr_db:g} dB · CBR {_ratio(cbr)}, pilots included · {_images(lines)}",
             x="pilot_share",
-            x_label="Pilots, share of the channel uses (dotted: none, channel known)",
+            x_label="Pilots per channel use (dotted: channel known)",
             lines=lines,
         )
 

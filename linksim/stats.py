@@ -22,7 +22,7 @@ _MEANS |= {"ebno_db": "ebno_db", "side_info_bits": "side_info_bits", "papr_db": 
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per (codec, channel, snr_db, cbr), in the order in which codecs first appear.
+    """One line per (codec, channel, snr_db, cbr), codecs and channels in the order of the rows.
 
     Columns: codec, codec_name, is_bound, channel, snr_db, cbr; ``images`` and ``count`` (images
     times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits and papr_db;
@@ -40,10 +40,10 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         raise InputError(f"rows: no column {', '.join(missing)}; found {', '.join(rows.columns)}")
     groups = rows.groupby(list(POINT_COLUMNS), sort=False)
     lines = pd.DataFrame([_line(group) for _, group in groups])
-    order = {codec: place for place, codec in enumerate(rows["codec"].unique())}
+    order = {name: list(rows[name].unique()) for name in ("codec", "channel")}
     return lines.sort_values(
         ["codec", "channel", "cbr", "snr_db"],
-        key=lambda column: column.map(order) if column.name == "codec" else column,
+        key=lambda column: column.map(order[column.name].index) if column.name in order else column,
         ignore_index=True,
     )
 
