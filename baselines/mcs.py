@@ -118,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import yaml
     from pydantic import TypeAdapter
 
-    from linksim.channels import Channel
-    from linksim.link import Link, LinkProbe
+    from linksim.link import Channel, Link, LinkProbe
 
     parser = argparse.ArgumentParser(prog="python -m baselines.mcs", description=main.__doc__)
     parser.add_argument("--channel", required=True, help='as in a scenario: "{type: awgn}"')
@@ -132,10 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     channel = TypeAdapter(Channel).validate_python(yaml.safe_load(options.channel))
-    probe = LinkProbe(Link(channel, options.equalizer))
+    link = Link(channel, options.equalizer)
+    probe, num_symbols = LinkProbe(link), link.data_symbols(options.symbols)
     tables = BlerTables(probe, iterations=options.iterations, device=options.device)
     for snr_db in options.snr_db:
-        for _, plan in plans_by_payload(options.symbols):
+        for _, plan in plans_by_payload(num_symbols):
             if tables.bler(plan, snr_db) == MIN_BLER:
                 break  # a smaller payload could not do better
     known = read_curves(options.out) if options.out.is_file() else {}

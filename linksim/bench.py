@@ -16,7 +16,7 @@ from linksim.channels import Rayleigh, Realisation
 from linksim.codec import ChannelProbe, Codec, Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.codec_lookup import codec_from_settings
 from linksim.complexity import RoundTrip
-from linksim.link import Ledger, Link, LinkProbe
+from linksim.link import Ledger, Link
 from linksim.metrics import Meter
 from linksim.provenance import machine
 from linksim.scenario import ImagesSettings, Scenario
@@ -93,7 +93,7 @@ def bench_link(
         scenario = Scenario(
             name="bench",
             images=ImagesSettings(resize=(size, size), limit=images),
-            channel=Rayleigh(),
+            channel=(Rayleigh(),),
             snr_db=tuple(snr_db),
             cbr=(1 / 12,),
             codecs=(settings,),
@@ -119,9 +119,9 @@ def _seconds_by_part(plan: Plan) -> dict[str, float]:
     """Seconds spent on all points of a sweep of one codec, its first point done once before."""
     clock = _Clock()
     codec = _TimedCodec(codec_from_settings(plan.scenario.codecs[0]), clock)
-    codec.calibrate(LinkProbe(plan.link))
-    plan = replace(plan, link=_TimedLink(plan.link, clock))
-    for points in (plan.points[:1], plan.points):  # the first is the warm-up
+    link = _TimedLink(plan.links[0], clock)
+    all_points = [replace(point, link=link) for point in plan.points]
+    for points in (all_points[:1], all_points):  # the first is the warm-up
         meter = _TimedMeter(plan.scenario.metrics, clock)
         prepared = PreparedCodec(plan, codec, meter, torch.device("cpu"), batch_size=1)
         clock.seconds.clear()

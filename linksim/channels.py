@@ -1,14 +1,14 @@
-"""Flat channels on Sionna: y = h*x + sqrt(no)*n with E|h|^2 = 1 and E|n|^2 = 1.
+"""What a channel is, and the flat ones, on Sionna: y = h*x + sqrt(no)*n, E|h|^2 = E|n|^2 = 1.
 
 Each channel is its settings (what a scenario says) and draws its realisations. Fading and noise of
 one seed are the same whatever is sent, at whatever SNR.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -22,7 +22,79 @@ Coherence = Literal["symbol", "frame"] | PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Realisation:
+class Arrival:
+    """What reaches the equaliser: y = h*x + noise, as far as the receiver knows h.
+
+    y: complex64 [B, n]. h: complex64 [B, n], the gains as the receiver has them.
+    no: float32 [B, n], or [B] if alike for all symbols: variance of all in y that is not h*x.
+    uses: int64 [B], complex channel uses of each image; pilots, padding: int64 [B], those of them
+        that are pilots, and those left empty.
+    papr_db: float32 [B], peak-to-average power ratio of what was sent; None without a waveform.
+    """
+
+    y: Tensor
+    h: Tensor
+    no: Tensor
+    uses: Tensor
+    pilots: Tensor | None = None
+    padding: Tensor | None = None
+    papr_db: Tensor | None = None
+
+
+class Realisation(ABC):
+    """One draw of a channel for a batch: its fading and its noise."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """How many data symbols an image it has room for."""
+
+    @abstractmethod
+    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+        """Send symbols complex64 [B, n], n <= length, the first ``used`` [B] of each image, at
+        noise variances ``no`` [B]."""
+
+
+class ChannelSettings(Settings, ABC):
+    """A channel, known by its settings."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """All settings in words: what tells channels apart."""
+
+    @property
+    def fading_name(self) -> str:
+        """What of the settings determines fading and noise, which are drawn from it."""
+        return self.name
+
+    @property
+    def shown_name(self) -> str:
+        """How tables and figures call it."""
+        return self.name
+
+    def data_symbols(self, uses: int) -> int:
+        """How many data symbols that many complex channel uses carry."""
+        return uses
+
+    @abstractmethod
+    def draw(
+        self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
+    ) -> Realisation:
+        """One realisation of ``length`` data symbols a seed: no image depends on its batch.
+
+        Drawn on the CPU whatever the device, so that every device meets the same channel.
+        """
+
+    @abstractmethod
+    def draw_batch(
+        self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
+    ) -> Realisation:
+        """Realisations of a whole batch from one seed, drawn on ``device``: fast, for training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatRealisation(Realisation):
     """One draw of a flat channel for a batch.
 
     h: complex64 [B, N], the gains. noise: complex64 [B, N], variance 1.
@@ -31,20 +103,30 @@ class Realisation:
     h: Tensor
     noise: Tensor
 
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.h.shape[1]
+
     def apply(self, symbols: Tensor, no: Tensor) -> Tensor:
         """y = h*x + sqrt(no)*n for symbols [B, n], n <= N, and noise variances no [B]."""
         n = symbols.shape[1]
         noise = batch_exact.scale(self.noise[:, :n], no.sqrt()[:, None])
         return batch_exact.multiply(self.h[:, :n], symbols) + noise
 
-    def split(self, length: int) -> "tuple[Realisation, Realisation]":
+    def split(self, length: int) -> "tuple[FlatRealisation, FlatRealisation]":
         """What the first ``length`` symbols meet, and what the others do."""
-        first = Realisation(h=self.h[:, :length], noise=self.noise[:, :length])
-        return first, Realisation(h=self.h[:, length:], noise=self.noise[:, length:])
+        first = FlatRealisation(h=self.h[:, :length], noise=self.noise[:, :length])
+        return first, FlatRealisation(h=self.h[:, length:], noise=self.noise[:, length:])
+
+    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+        """The gains are known to the receiver, and nothing but data is sent."""
+        h = self.h[:, : symbols.shape[1]]
+        return Arrival(y=self.apply(symbols, no), h=h, no=no, uses=used)
 
 
-class FlatChannel(Settings):
-    """A channel with one complex gain a symbol, known by its settings."""
+class FlatChannel(ChannelSettings):
+    """A channel with one complex gain a symbol, known to the receiver."""
 
     @property
     def name(self) -> str:
@@ -56,24 +138,21 @@ class FlatChannel(Settings):
 
     def draw(
         self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
-    ) -> Realisation:
-        """One realisation of ``length`` symbols a seed, so that no image depends on its batch.
-
-        Drawn on the CPU whatever the device, so that every device meets the same channel.
-        """
+    ) -> FlatRealisation:
+        """As :meth:`ChannelSettings.draw`."""
         draws = [self.draw_batch(seed, 1, length) for seed in seeds]
         h = torch.cat([draw.h for draw in draws])
         noise = torch.cat([draw.noise for draw in draws])
-        return Realisation(h=h.to(device), noise=noise.to(device))
+        return FlatRealisation(h=h.to(device), noise=noise.to(device))
 
     def draw_batch(
         self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
-    ) -> Realisation:
-        """Realisations of a whole batch from one seed, drawn on ``device``: fast, for training."""
+    ) -> FlatRealisation:
+        """As :meth:`ChannelSettings.draw_batch`."""
         place = str(device)
-        _seed_sionna(seed, place)
-        noise = _sionna_awgn(place)(torch.zeros(batch, length, dtype=torch.complex64), 1.0)
-        return Realisation(h=self._gains(batch, length, place), noise=noise)
+        seed_sionna(seed, place)
+        noise = unit_noise(batch, length, place)
+        return FlatRealisation(h=self._gains(batch, length, place), noise=noise)
 
     @abstractmethod
     def _gains(self, batch: int, length: int, device: str) -> Tensor:
@@ -118,9 +197,6 @@ class Rician(FlatChannel):
         return float((k / (k + 1)) ** 0.5) + float((1 / (k + 1)) ** 0.5) * scattered
 
 
-Channel = Annotated[Awgn | Rayleigh | Rician, Field(discriminator="type")]
-
-
 def _scattered(batch: int, length: int, coherence: Coherence, device: str) -> Tensor:
     block = {"symbol": 1, "frame": length}[coherence] if isinstance(coherence, str) else coherence
     blocks = -(-length // block)
@@ -128,11 +204,18 @@ def _scattered(batch: int, length: int, coherence: Coherence, device: str) -> Te
     return gains.repeat_interleave(block, dim=1)[:, :length]
 
 
-def _seed_sionna(seed: int, device: str) -> None:
+def seed_sionna(seed: int, device: str) -> None:
+    """Seed Sionna's generator of a device."""
     # Not config.seed: that reseeds torch's global generator too.
     from sionna.phy import config
 
     config.torch_rng(device).manual_seed(seed)
+
+
+def unit_noise(batch: int, length: int, device: str) -> Tensor:
+    """Noise of variance 1, complex64 [batch, length], from Sionna's generator as it stands."""
+    noise: Tensor = _sionna_awgn(device)(torch.zeros(batch, length, dtype=torch.complex64), 1.0)
+    return noise
 
 
 @lru_cache

@@ -112,6 +112,7 @@ def _compute(
         def on_start(point: Point) -> None:
             what = f"{point.codec.name}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
             what += f"  {point.csi.name}" if point.csi else ""
+            what += f"  {point.link.shown_name}" if len(plan.links) > 1 else ""
             progress.update(task, description=what)
 
         run(

@@ -46,9 +46,10 @@ _VALUES = ["difference", "difference_lo", "difference_hi"]
 
 
 def _table(title: str, lines: pd.DataFrame, names: list[str], scenario: Scenario) -> Table:
-    """A line an SNR, CBR and csi, a column a codec, with ``text`` in the cells."""
+    """A line a channel, csi, CBR and SNR, a column a codec, with ``text`` in the cells."""
     table = Table(title=title, title_justify="left")
-    words = ["csi"] if scenario.csi else []
+    words = ["channel"] if len(scenario.channel) > 1 else []
+    words += ["csi"] if scenario.csi else []
     for heading in (*words, "CBR", "SNR (dB)", *names):
         table.add_column(heading, justify="left" if heading in words else "right")
     at = [*words, "cbr", "snr_db"]

@@ -24,7 +24,8 @@ class TxInfo:
 
     snr_db: float32 [B], the average SNR (Es/N0) that the transmitter believes in; None if it has no
         idea. It may be wrong.
-    max_symbols: complex channel uses that each image may take.
+    max_symbols: symbols that each image may take: its channel uses, less what the channel itself
+        needs of them (an OFDM channel's pilots).
     image_size: (height, width) of the images in pixels.
     """
 

@@ -12,7 +12,7 @@ import torch
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
 from torch import Tensor
 
-from linksim.channels import Realisation
+from linksim.channels import FlatRealisation
 from linksim.seeding import derive_seed
 from linksim.settings import Db, Settings, first_error
 from linksim.units import linear_to_db, snr_db_to_no
@@ -111,7 +111,7 @@ class Csi(Settings):
         return _told(self.tx, snr_db, [derive_seed(*parts, "csi tx") for parts in draws])
 
     def told_to_rx(
-        self, snr_db: Tensor, draws: Sequence[tuple[str | int, ...]], pilots: Realisation | None
+        self, snr_db: Tensor, draws: Sequence[tuple[str | int, ...]], pilots: FlatRealisation | None
     ) -> Tensor | None:
         """What the receiver is told; pilots: the channel that its pilot symbols meet, if any."""
         if isinstance(self.rx, Pilots):
@@ -120,7 +120,7 @@ class Csi(Settings):
         return _told(self.rx, snr_db, [derive_seed(*parts, "csi rx") for parts in draws])
 
 
-def estimate_snr_db(pilots: Realisation, snr_db: Tensor) -> Tensor:
+def estimate_snr_db(pilots: FlatRealisation, snr_db: Tensor) -> Tensor:
     """The SNR that a receiver which knows the gains h reads from n pilots x = 1; float32 [B].
 
     The maximum-likelihood estimate of the noise variance, mean |y - h|^2, over unit signal power.

@@ -29,14 +29,15 @@ def equalize(
     used: Tensor,
     side_info: tuple[bytes, ...] | None,
 ) -> Received:
-    """Equalise y [B, N] with gains h [B, N] and noise variances no [B].
+    """Equalise y [B, N] with gains h [B, N] and noise variances no [B] or, per symbol, [B, N].
 
     Where the channel is zero nothing is known of the symbol: it comes out as 0 with an infinite
     ``no_eff``. Symbols beyond ``used`` [B] come out as 0 likewise.
     """
+    no = no[:, None] if no.ndim == 1 else no
     power = h.real.square() + h.imag.square()
-    no_eff = no[:, None] / power
-    weight = power + (no[:, None] if kind == "mmse" else 0)
+    no_eff = no / power
+    weight = power + (no if kind == "mmse" else 0)
     known = (power > 0) & (torch.arange(y.shape[1], device=y.device) < used[:, None])
     safe_weight = torch.where(known, weight, 1)
     matched = batch_exact.multiply(h.conj(), y)

@@ -5,26 +5,37 @@ frame --> unit power per image --> channel --> equaliser --> Received, Ledger
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from linksim import batch_exact
-from linksim.channels import Awgn, Channel, Realisation
+from linksim.channels import Arrival, Awgn, Rayleigh, Realisation, Rician
 from linksim.codec import CodedBits, Frame, Received
 from linksim.equalizer import Equalizer, equalize
 from linksim.errors import InputError
+from linksim.ofdm import Ofdm
 from linksim.units import snr_db_to_no
+
+_DRAWS_KEPT = 8  # of a probe, which is asked for the same ones at one SNR after the other
+
+Channel = Annotated[Awgn | Rayleigh | Rician | Ofdm, Field(discriminator="type")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
     """What each image of a batch cost; every field int64 [B].
 
-    symbols: complex channel uses, pilots included: what the CBR counts.
+    symbols: complex channel uses, pilots and padding included: what the CBR counts.
     pilot_symbols: those of them that are pilots.
     payload_bits, crc_bits, parity_bits, padding_bits: a digital frame's bits; zeros for others.
     side_info_bits: bits told to the receiver outside the channel.
+    padding_symbols: those of the symbols that carry nothing, at the end of the last OFDM slot.
+    papr_db: float32 [B], peak-to-average power ratio of the OFDM signal; what the amplifier pays.
+        Both are None for channels without a waveform.
     """
 
     symbols: Tensor
@@ -34,6 +45,8 @@ class Ledger:
     parity_bits: Tensor
     padding_bits: Tensor
     side_info_bits: Tensor
+    padding_symbols: Tensor | None = None
+    papr_db: Tensor | None = None
 
     def with_pilots(self, count: int) -> "Ledger":
         """The ledger with ``count`` pilots more an image."""
@@ -57,6 +70,12 @@ class Link:
         """Channel and equaliser in words."""
         return f"{self.channel.name}, {self.equalizer}"
 
+    @property
+    def shown_name(self) -> str:
+        """How tables and figures call it."""
+        shown = self.channel.shown_name
+        return self.name if shown == self.channel.name else shown
+
     def transmit(
         self, frame: Frame, *, snr_db: Tensor, realisation: Realisation
     ) -> tuple[Received, Ledger]:
@@ -65,21 +84,26 @@ class Link:
         The realisation is for the whole symbol budget; a shorter frame meets the start of it.
         Raises InputError for a frame that breaks the contract.
         """
-        check_frame(frame, batch=len(snr_db), max_symbols=realisation.h.shape[1])
+        check_frame(frame, batch=len(snr_db), max_symbols=realisation.length)
         no = snr_db_to_no(snr_db.double()).to(frame.symbols.device, torch.float32)
         symbols = unit_power(frame.symbols, frame.used)
+        arrival = realisation.send(symbols, frame.used, no)
         received = equalize(
-            realisation.apply(symbols, no),
-            realisation.h[:, : symbols.shape[1]],
-            no,
+            arrival.y,
+            arrival.h,
+            arrival.no,
             kind=self.equalizer,
             used=frame.used,
             side_info=frame.side_info,
         )
-        return received, ledger_of(frame)
+        return received, ledger_of(frame, arrival)
+
+    def data_symbols(self, uses: int) -> int:
+        """How many data symbols that many channel uses carry; InputError if they carry none."""
+        return self.channel.data_symbols(uses)
 
     def draw(self, seeds: Sequence[int], max_symbols: int, device: torch.device) -> Realisation:
-        """Channel realisations for a symbol budget, one a seed."""
+        """Channel realisations with room for that many data symbols, one a seed."""
         return self.channel.draw(seeds, max_symbols, device)
 
 
@@ -88,6 +112,7 @@ class LinkProbe:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._draw = lru_cache(maxsize=_DRAWS_KEPT)(link.channel.draw_batch)
 
     @property
     def name(self) -> str:
@@ -97,7 +122,7 @@ class LinkProbe:
     def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
         """Send symbols [B, N] over channels drawn from ``seed``."""
         batch, length = symbols.shape
-        realisation = self._link.channel.draw_batch(seed, batch, length, symbols.device)
+        realisation = self._draw(seed, batch, length, symbols.device)
         snr = torch.full((batch,), snr_db, device=symbols.device)
         return self._link.transmit(Frame.analog(symbols), snr_db=snr, realisation=realisation)[0]
 
@@ -144,16 +169,18 @@ def check_frame(frame: Frame, *, batch: int, max_symbols: int) -> None:
                 raise InputError(f"a frame declares {bits} bits for {len(data)} bytes of side_info")
 
 
-def ledger_of(frame: Frame) -> Ledger:
-    """The costs that a frame declares; its pilots are the channel's business."""
+def ledger_of(frame: Frame, arrival: Arrival) -> Ledger:
+    """The costs: bits as the frame declares them, symbols as the channel counted them."""
     none = torch.zeros_like(frame.used)
     bits = frame.bits or CodedBits(payload=none, crc=none, parity=none, padding=none)
     return Ledger(
-        symbols=frame.used,
-        pilot_symbols=none,
+        symbols=arrival.uses,
+        pilot_symbols=none if arrival.pilots is None else arrival.pilots,
         payload_bits=bits.payload,
         crc_bits=bits.crc,
         parity_bits=bits.parity,
         padding_bits=bits.padding,
         side_info_bits=none if frame.side_info_bits is None else frame.side_info_bits,
+        padding_symbols=arrival.padding,
+        papr_db=arrival.papr_db,
     )

@@ -1,4 +1,4 @@
-"""Tables to figures: metric against SNR and against CBR, and a grid of reconstructions.
+"""Tables to figures: metric against SNR, CBR and pilots, and a grid of reconstructions.
 
 Figures are made from ``summary.csv``, ``compare.csv``, ``pictures/index.csv`` and, distributions,
 from ``rows.parquet`` alone, and go to ``figures/`` beside them as PDF, SVG and PNG. The same tables
@@ -23,9 +23,11 @@ from linksim.plot_facets import (
     Facet,
     against_cbr,
     against_csi,
+    against_pilots,
     against_snr,
     differences,
     distributions,
+    pilots_vary,
     ratio,
     varying,
 )
@@ -110,9 +112,10 @@ def plot_results(folder: Path) -> list[Path]:
     """Draw the figures of every result folder at or below ``folder``; gives their paths.
 
     A metric against SNR: one figure a CBR. Against CBR and against what the two sides believe,
-    where there are several: at the lowest, the middle and the highest SNR. Paired differences from
-    the first codec likewise. With an outage target, its probability and the distribution. Raises
-    InputError where there are no results or a table is broken.
+    where there are several: at the lowest, the middle and the highest SNR. Where channels differ in
+    their pilots: against the pilots' share instead. Paired differences from the first codec
+    likewise. With an outage target, its probability and the distribution. Raises InputError where
+    there are no results or a table is broken.
     """
     tables = sorted(folder.rglob("summary.csv"))
     if not tables:
@@ -160,7 +163,10 @@ def _plot_result(folder: Path) -> Iterator[Path]:
 
 
 def _over_axes(summary: pd.DataFrame) -> Iterator[Facet]:
-    yield from (*against_snr(summary), *against_cbr(summary), *against_csi(summary))
+    if pilots_vary(summary):
+        yield from against_pilots(summary)
+    else:
+        yield from (*against_snr(summary), *against_cbr(summary), *against_csi(summary))
 
 
 def _plot_outage(folder: Path, summary: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[Path]:
@@ -224,6 +230,10 @@ def _curves(
         return figure
     for codec in codecs:
         points = known[known["codec"] == codec]
+        if facet.x == "pilot_share":
+            for level in points.loc[points[facet.x] == 0, metric]:
+                axes.axhline(level, color=looks[codec].colour, linestyle=":", linewidth=0.8)
+            points = points[points[facet.x] > 0]
         _curve(axes, points, facet.x, metric, looks[codec], looks[codec].label(codec))
     if facet.ticks is not None:
         turned = sum(map(len, facet.ticks[1])) > _MOST_LETTERS
@@ -231,6 +241,11 @@ def _curves(
         axes.set_xticks(*facet.ticks, rotation=30 if turned else 0, ha=ha)
     elif facet.x == "snr_db" and known[facet.x].nunique() <= _MOST_TICKS:
         axes.set_xticks(known[facet.x].unique())
+    if facet.x == "pilot_share":
+        shares = sorted(set(known[facet.x]) - {0})
+        axes.set_xscale("log")
+        axes.set_xticks(shares, [f"{share:.2g}" for share in shares])
+        axes.minorticks_off()
     # below, where it covers no curve
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
     return figure

@@ -60,6 +60,25 @@ def against_csi(summary: pd.DataFrame) -> Iterator[Facet]:
         yield _facet(summary, lines, "vs_csi", x="belief", x_label=label, ticks=ticks)
 
 
+def pilots_vary(summary: pd.DataFrame) -> bool:
+    """Whether the channels differ in how much of their use is pilots."""
+    return _several(summary, "pilot_share")
+
+
+def against_pilots(summary: pd.DataFrame) -> Iterator[Facet]:
+    """One a CBR and SNR: over the pilots' share of the channel uses."""
+    for lines in _groups(summary, "cbr", "snr_db", "csi"):
+        cbr, snr_db = float(lines["cbr"].iloc[0]), float(lines["snr_db"].iloc[0])
+        count = _images(lines, intervals=True)
+        yield Facet(
+            name="_".join(["vs_pilots", *varying(summary, cbr=cbr, snr_db=snr_db)]),
+            title=f"SNR {snr_db:g} dB · CBR {ratio(cbr)}, pilots included · {count}",
+            x="pilot_share",
+            x_label="Pilots per channel use (dotted: channel known)",
+            lines=lines,
+        )
+
+
 def distributions(summary: pd.DataFrame) -> Iterator[Facet]:
     """One a channel, CBR and csi at the lowest, the middle and the highest SNR; no ``x``."""
     if "csi" in summary:

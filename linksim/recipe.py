@@ -5,8 +5,8 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from linksim.channels import Channel
 from linksim.equalizer import Equalizer
+from linksim.link import Channel
 from linksim.neural_codec import Precision
 from linksim.settings import Cbr, CodecSettings, Db, Settings, SnrList, load_settings
 

@@ -48,14 +48,17 @@ def _labelled(store: Store, point: Point) -> pd.DataFrame:
 
 
 def _manifest(plan: Plan) -> dict[str, Any]:
+    links = plan.links
+    several = len(links) > 1
     return {
         "scenario": plan.scenario.model_dump(mode="json", by_alias=True),
-        "channel": plan.link.name,
+        "channel": {link.shown_name: link.name for link in links} if several else links[0].name,
         "images": list(plan.names),
         "codecs": dict(plan.codecs),
         "points": [
             {"codec": p.codec.name, "cbr": p.cbr, "snr_db": p.snr_db}
             | ({} if p.csi is None else {"csi": p.csi.name})
+            | ({"channel": p.link.shown_name} if several else {})
             | {"key": p.key}
             for p in plan.points
         ],
@@ -74,7 +77,8 @@ def _collect_pictures(plan: Plan, store: Store, folder: Path, rows: pd.DataFrame
             file = f"original_{_slug(name)}.png"
             write_png(folder / file, plan.items[place].image)
             index.append({"codec": "original", "image": name, "file": file})
-    first = rows[rows["trial"] == 0]
+    in_first = rows["channel"] == plan.links[0].shown_name  # the one whose pictures are kept
+    first = rows[in_first & (rows["trial"] == 0)]
     for point in kept:
         for name in point.pictures:
             file = f"{_slug(point.codec.name)}_{_slug(name)}.png"

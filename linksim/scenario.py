@@ -5,9 +5,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from linksim.channels import Channel
+from linksim.channels import FlatChannel
 from linksim.csi import Csi
 from linksim.equalizer import Equalizer
+from linksim.link import Channel
 from linksim.settings import (
     Cbr,
     CbrList,
@@ -35,7 +36,7 @@ class ImagesSettings(Settings):
 
 
 class PicturesSettings(Settings):
-    """Which reconstructions to keep as PNG files for the picture grid."""
+    """Which reconstructions, over the first channel, to keep as PNG files for the picture grid."""
 
     images: tuple[str, ...] = Field(min_length=1)
     snr_db: Db
@@ -49,13 +50,18 @@ def _csi_entries(value: Any) -> Any:
 CsiList = Annotated[tuple[Csi, ...], BeforeValidator(_csi_entries), Field(min_length=1)]
 
 
+def _channel_entries(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
 def _codec_entry(value: object) -> object:
     return {"codec": value} if isinstance(value, str) else value
 
 
 class Scenario(Settings):
-    """One sweep: every codec at every SNR and CBR over the same images and the same channel.
+    """One sweep: every codec at every SNR and CBR over the same images and the same channels.
 
+    channel: one, or a list.
     seed: of all randomness. trials: independent channel realisations an image; until: as many as
         each point needs for a narrow interval, instead.
     snr_db: Es/N0 in dB, a list or {from, to, step}. cbr: channel uses over 3*H*W, a list or one.
@@ -67,7 +73,7 @@ class Scenario(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = 0
     images: ImagesSettings = ImagesSettings()
-    channel: Channel
+    channel: Annotated[tuple[Channel, ...], BeforeValidator(_channel_entries), Field(min_length=1)]
     equalizer: Equalizer | None = None
     snr_db: SnrList
     cbr: CbrList
@@ -83,11 +89,21 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for key, entries in (("codecs", self.codecs), ("csi", self.csi or ())):
-            names = [entry.name for entry in entries]
+        named = {
+            "codecs": [codec.name for codec in self.codecs],
+            "channel": [channel.shown_name for channel in self.channel],
+            "csi": [csi.name for csi in self.csi or ()],
+        }
+        for key, names in named.items():
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
+        flat = all(isinstance(channel, FlatChannel) for channel in self.channel)
+        if not flat and any(csi.pilots for csi in self.csi or ()):
+            raise ValueError(
+                "csi: the SNR is estimated from pilots over flat channels only; OFDM has pilots of "
+                "its own"
+            )
         if self.until is not None and "trials" in self.model_fields_set:
             raise ValueError("trials and until: only one of them can say how many trials there are")
         for key, metrics in (

@@ -18,7 +18,7 @@ METRIC_COLUMNS = (
 POINT_COLUMNS = ("codec", "channel", "snr_db", "cbr")
 
 _MEANS = {"failed": "failure_rate", "cbr_realised": "cbr_realised"}
-_MEANS |= {"ebno_db": "ebno_db", "side_info_bits": "side_info_bits"}
+_MEANS |= {"ebno_db": "ebno_db", "side_info_bits": "side_info_bits", "papr_db": "papr_db"}
 _MEANS |= {"tx_snr_db": "tx_snr_db", "rx_snr_db": "rx_snr_db"}
 
 
@@ -36,13 +36,14 @@ def point_columns(rows: pd.DataFrame) -> list[str]:
 def summarise(
     rows: pd.DataFrame, *, until: Until | None = None, outage: Mapping[Metric, float] | None = None
 ) -> pd.DataFrame:
-    """One line per (codec, channel, csi, snr_db, cbr), in the order in which codecs first appear.
+    """One line per (codec, channel, csi, snr_db, cbr); codecs, channels and csi in the rows' order.
 
     Columns: codec, codec_name, is_bound, channel, snr_db, cbr, csi; ``images`` and ``count``
-    (images times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits and
-    of the SNRs believed in; then for every metric its mean and the bounds of a 95 % interval, as
-    ``psnr``, ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out. A
-    failed image counts with the quality of the picture that was shown for it.
+    (images times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits,
+    papr_db and of the SNRs believed in; pilot_share, of the channel uses, of OFDM channels; then
+    for every metric its mean and the bounds of a 95 % interval, as ``psnr``, ``psnr_lo``,
+    ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out. A failed image counts
+    with the quality of the picture that was shown for it.
 
     until: adds ``psnr_halfwidth`` (for its metric): of the 95 % interval of the mean over the
     channel, these images given. outage: adds the columns of :mod:`linksim.outage`.
@@ -54,7 +55,9 @@ def summarise(
     columns = point_columns(rows)
     groups = rows.groupby(columns, sort=False)
     lines = pd.DataFrame([_line(group, until, outage or {}) for _, group in groups])
-    order = {name: list(rows[name].unique()) for name in ("codec", "csi") if name in rows}
+    order = {
+        name: list(rows[name].unique()) for name in ("codec", "channel", "csi") if name in rows
+    }
     return lines.sort_values(
         ["codec", "channel", "cbr", "snr_db", *columns[4:]],
         key=lambda column: column.map(order[column.name].index) if column.name in order else column,
@@ -71,6 +74,8 @@ def _line(
     line: dict[str, object] = {name: first[name] for name in names if name in group}
     line |= {"images": group["image"].nunique(), "count": len(group)}
     line |= {new: group[old].mean() for old, new in _MEANS.items() if old in group}
+    if "papr_db" in group and group["papr_db"].notna().any():  # OFDM
+        line["pilot_share"] = group["pilot_symbols"].sum() / group["symbols"].sum()
     metrics = [name for name in METRIC_COLUMNS if name in group]
     if metrics:
         line |= _means_with_intervals(group, metrics)

@@ -1,4 +1,4 @@
-"""A scenario worked off point by point: (codec, CBR, SNR) to rows, one an image and trial."""
+"""A scenario worked off point by point: codec, channel, CBR and SNR to rows, one a transmission."""
 
 import hashlib
 import inspect
@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from linksim.channels import FlatRealisation
 from linksim.codec import Codec, Frame
 from linksim.codec_lookup import codec_from_settings, find_codec, resolved_options
 from linksim.csi import Csi
@@ -36,12 +37,13 @@ KEPT_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One codec at one CBR and one SNR; ``key`` names its rows in the store.
+    """One codec over one channel at one CBR and one SNR; ``key`` names its rows in the store.
 
     csi: what each side believes of the SNR; None where the scenario says nothing of it.
     """
 
     codec: CodecSettings
+    link: Link
     cbr: float
     snr_db: float
     csi: Csi | None
@@ -57,7 +59,7 @@ class Plan:
     """
 
     scenario: Scenario
-    link: Link
+    links: tuple[Link, ...]
     items: Sequence[ImageItem]
     names: tuple[str, ...]
     codecs: Mapping[str, Mapping[str, Any]]
@@ -76,12 +78,11 @@ def plan_sweep(scenario: Scenario) -> Plan:
         limit=images.limit,
     )
     items, digest = _kept_and_digested(opened)
-    link = Link(scenario.channel, scenario.equalizer)
+    links = tuple(Link(channel, scenario.equalizer) for channel in scenario.channel)
     common = {
         "versions": {name: version(name) for name in VERSIONED},
         "seed": scenario.seed,
         "images": digest,
-        "channel": link.name,
         "trials": scenario.trials,
         "metrics": scenario.metrics,
     }
@@ -90,20 +91,30 @@ def plan_sweep(scenario: Scenario) -> Plan:
     names = set(opened.names)
     codecs = {codec.name: codec_identity(codec) for codec in scenario.codecs}
     points = []
-    for codec, cbr, snr_db, csi in product(
-        scenario.codecs, scenario.cbr, scenario.snr_db, scenario.csi or (None,)
-    ):
-        pictures = _pictures_of(scenario, cbr, snr_db, csi, names)
-        what = {**common, "codec": codecs[codec.name], "cbr": cbr, "snr_db": snr_db}
-        if csi is not None:
-            what["csi"] = csi.model_dump(exclude={"label"})
-        key = content_key({**what, "pictures": pictures})
-        points.append(
-            Point(codec=codec, cbr=cbr, snr_db=snr_db, csi=csi, key=key, pictures=pictures)
-        )
+    for codec, link in product(scenario.codecs, links):
+        for cbr, snr_db, csi in product(scenario.cbr, scenario.snr_db, scenario.csi or (None,)):
+            first = link is links[0]
+            pictures = _pictures_of(scenario, cbr, snr_db, csi, names) if first else ()
+            what = {**common, "codec": codecs[codec.name], "cbr": cbr, "snr_db": snr_db}
+            what |= {"channel": link.name, "pictures": pictures}
+            if link.shown_name != link.name:
+                what["channel_label"] = link.shown_name
+            if csi is not None:
+                what["csi"] = csi.model_dump(exclude={"label"})
+            points.append(
+                Point(
+                    codec=codec,
+                    link=link,
+                    cbr=cbr,
+                    snr_db=snr_db,
+                    csi=csi,
+                    key=content_key(what),
+                    pictures=pictures,
+                )
+            )
     return Plan(
         scenario=scenario,
-        link=link,
+        links=links,
         items=items,
         names=opened.names,
         codecs=codecs,
@@ -167,13 +178,12 @@ def run_points(
 def prepare(
     plan: Plan, settings: CodecSettings, meter: Meter, device: torch.device, batch_size: int
 ) -> "PreparedCodec":
-    """One of the plan's codecs, built and calibrated; raises InputError."""
+    """One of the plan's codecs, built; raises InputError."""
     with torch.random.fork_rng():  # a codec without weights is the same one every time
         torch.manual_seed(derive_seed(plan.scenario.seed, "init"))
         codec = codec_from_settings(settings)
     if isinstance(codec, torch.nn.Module):
         codec.to(device)
-    codec.calibrate(LinkProbe(plan.link))
     return PreparedCodec(plan, codec, meter, device, batch_size)
 
 
@@ -189,6 +199,7 @@ class PreparedCodec:
         self._meter = meter
         self._device = device
         self._batch_size = batch_size
+        self._calibrated_to: Link | None = None
         self._frames: dict[tuple[float, int, int], tuple[list[float] | None, Frame]] = {}
 
     def rows(
@@ -199,6 +210,9 @@ class PreparedCodec:
     ) -> pd.DataFrame:
         """The rows of a point. on_picture is told the name and the reconstruction [3, H, W] of
         each image that the point keeps, on_image how many transmissions were finished."""
+        if point.link is not self._calibrated_to:
+            self._codec.calibrate(LinkProbe(point.link))
+            self._calibrated_to = point.link
         until = self._plan.scenario.until
         first = until.min_trials if until else self._plan.scenario.trials
         table = pd.DataFrame(self._trials(range(first), point, on_picture, on_image))
@@ -232,18 +246,19 @@ class PreparedCodec:
         self, point: Point, index: int, batch: Sequence[ImageItem], images: Tensor, trial: int
     ) -> tuple[Transmission, dict[str, list[float]]]:
         """The batch sent once, and the columns that say what both sides believed."""
-        scenario, link, csi = self._plan.scenario, self._plan.link, point.csi or Csi()
+        scenario, link, csi = self._plan.scenario, point.link, point.csi or Csi()
         height, width = images.shape[-2:]
-        budget = symbol_budget(point.cbr, height, width)
+        budget = link.data_symbols(symbol_budget(point.cbr, height, width))
         if budget <= csi.pilots:
             raise InputError(
                 f"cbr {point.cbr:g} leaves no symbol for the {height}x{width} image {batch[0].name}"
                 + (f" beside {csi.pilots} pilots" if csi.pilots else "")
             )
         draws = [(scenario.seed, item.name, trial) for item in batch]
-        seeds = [derive_seed(*draw, link.channel.name) for draw in draws]
+        seeds = [derive_seed(*draw, link.channel.fading_name) for draw in draws]
         realisation, pilots = link.draw(seeds, budget, self._device), None
         if csi.pilots:
+            assert isinstance(realisation, FlatRealisation)  # scenarios see to that
             realisation, pilots = realisation.split(budget - csi.pilots)
         snr_db = uniform_snr(point.snr_db, len(batch), self._device)
         tx_snr_db = csi.told_to_tx(snr_db, draws)
@@ -290,13 +305,14 @@ class PreparedCodec:
         labels = torch.tensor([item.label_index for item in batch], device=self._device)
         report |= verdicts(report, snr_db=point.snr_db, labels=labels)
         reported = {name: values.tolist() for name, values in report.items()}
-        ledger = {name: values.tolist() for name, values in vars(sent.ledger).items()}
+        costs = {name: values for name, values in vars(sent.ledger).items() if values is not None}
+        ledger = {name: values.tolist() for name, values in costs.items()}
         for i, item in enumerate(batch):
             cost = {name: values[i] for name, values in ledger.items()}
             yield {
                 "codec_name": point.codec.codec,
                 "is_bound": self._codec.is_bound,
-                "channel": self._plan.link.name,
+                "channel": point.link.shown_name,
                 "snr_db": point.snr_db,
                 "cbr": point.cbr,
                 "image": item.name,

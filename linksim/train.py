@@ -137,7 +137,7 @@ class Training(L.LightningModule):
 
     def _transmit(self, images: Tensor, snr_db: Tensor, cbr: float, seed: int) -> Transmission:
         height, width = images.shape[-2:]
-        max_symbols = symbol_budget(cbr, height, width)
+        max_symbols = self._link.data_symbols(symbol_budget(cbr, height, width))
         frame = encode(self.codec, images, snr_db=snr_db, max_symbols=max_symbols)
         realisation = self._link.channel.draw_batch(seed, len(images), max_symbols, self.device)
         return transmit(

@@ -46,8 +46,7 @@ def transmit(
     Raises InputError for a codec that breaks the contract.
     """
     received, ledger = link.transmit(frame, snr_db=snr_db, realisation=realisation)
-    max_symbols = realisation.h.shape[1]
-    rx = RxInfo(snr_db=rx_snr_db, max_symbols=max_symbols, image_size=image_size)
+    rx = RxInfo(snr_db=rx_snr_db, max_symbols=realisation.length, image_size=image_size)
     out = codec.decode(received, rx)
     decoded = out if isinstance(out, Decoded) else Decoded(images=out)
     wanted = (len(snr_db), 3, *image_size)

@@ -158,6 +158,23 @@ def test_differences_from_the_first_codec(tmp_path: Path) -> None:
         plot_results(folder)
 
 
+def test_channels_of_different_pilots_are_drawn_against_them(tmp_path: Path) -> None:
+    """The channel without pilots is a level; the others are a line over the pilots' share."""
+    shares = {"known": 0.0, "sparse": 0.02, "dense": 0.2}
+    summary = pd.concat(
+        [
+            _summary([7], [1 / 12]).assign(channel=name, pilot_share=share)
+            for name, share in shares.items()
+        ]
+    )
+    assert _names(plot_results(_write(tmp_path, summary))) >= {"psnr_vs_pilots.pdf"}
+    (facet,) = plot._against_pilots(summary)
+    (axes,) = plot._curves(facet, "psnr", codec_looks(summary)).axes
+    lines = [list(line.get_xdata()) for line in axes.get_lines()]
+    assert lines.count([0.02, 0.2]) == summary["codec"].nunique()
+    assert lines.count([0, 1]) == summary["codec"].nunique()
+
+
 def test_every_result_below_a_folder(tmp_path: Path) -> None:
     for name in ("a", "b/c"):
         _write(tmp_path / name, _summary([7], [1 / 12], ["bpg"]).drop(columns="lpips"))

@@ -27,7 +27,7 @@ def write(folder: Path, text: str) -> Path:
 def test_a_good_file(tmp_path: Path) -> None:
     scenario = load_scenario(write(tmp_path, GOOD))
     assert scenario.name == "my_sweep"
-    assert scenario.channel == Rayleigh(coherence=8)
+    assert scenario.channel == (Rayleigh(coherence=8),)
     assert scenario.snr_db == (1, 3, 5, 7, 9, 11, 13, 15, 17, 19)
     assert scenario.cbr == (1 / 48, 0.05)
     assert [codec.name for codec in scenario.codecs] == ["mambajscc", "fixed"]
@@ -44,8 +44,8 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("{from: 1, to: 19, step: 2}", "[.nan]", "snr_db"),
         ("[1/48, 0.05]", "-0.1", r"cbr\[0\]: Input should be greater than 0 \(given: -0.1\)"),
         ("[1/48, 0.05]", "1/0", "cbr.*not a number or a ratio"),
-        ("coherence: 8", "coherence: slow", r"channel\.rayleigh\.coherence"),
-        ("type: rayleigh", "type: water", "channel: .*'awgn', 'rayleigh', 'rician'"),
+        ("coherence: 8", "coherence: slow", r"channel\[0\]\.rayleigh\.coherence"),
+        ("type: rayleigh", "type: water", r"channel\[0\]: .*'awgn', 'rayleigh', 'rician'"),
         ("label: fixed", "label: mambajscc", "'mambajscc' stands twice"),
         ("- mambajscc", "- {codec: mambajscc, weigths: x}", "did you mean 'weights'"),
         ("codecs:", "trials: 0\ncodecs:", "trials: .*greater than 0"),

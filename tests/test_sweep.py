@@ -72,6 +72,32 @@ def test_rows_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     assert (one["psnr"] - three["psnr"]).abs().max() < 1e-2
 
 
+PILOTS = {"symbols": [2, 11], "spacing": 2}
+OFDM = {"type": "ofdm", "model": "TDL-A", "delay_spread_ns": 100, "subcarriers": 12}
+
+
+def test_several_channels(tmp_path: Path) -> None:
+    """Points over a channel are the same whether others stand beside it; labels only name them."""
+    estimated = {**OFDM, "label": "LS", "pilots": PILOTS, "estimation": "ls"}
+    channels = [{"type": "rayleigh"}, OFDM, estimated]
+    rows = rows_of(plan_sweep(scenario(channel=channels)), tmp_path / "all", batch_size=3)
+    names = list(rows["channel"].unique())
+    assert names[0] == "rayleigh(coherence=symbol), mmse"
+    assert names[1].startswith("ofdm(TDL-A, 100 ns")
+    assert names[2] == "LS"
+    data = 16 + 3 * 8 * 8 // 2  # fewer than a slot of 12*14 less its 12 pilots
+    by_channel = rows.groupby("channel", sort=False)
+    assert by_channel["symbols"].unique().explode().tolist() == [data, 168, 168]
+    assert by_channel["pilot_symbols"].unique().explode().tolist() == [0, 0, 12]
+    assert rows["padding_symbols"].dropna().unique().tolist() == [168 - data, 156 - data]
+    assert rows.groupby("channel")["papr_db"].count().to_dict()["LS"] == 6
+    alone = rows_of(plan_sweep(scenario(channel=estimated)), tmp_path / "alone")
+    same = rows[rows["channel"] == "LS"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, same[alone.columns], check_exact=True, check_dtype=False)
+    summary = pd.read_csv(tmp_path / "all" / "summary.csv")
+    assert sorted(summary["pilot_share"].dropna()) == pytest.approx([0, 0, 12 / 168, 12 / 168])
+
+
 def test_codecs_snrs_and_order_share_the_channel(tmp_path: Path) -> None:
     alone = rows_of(plan_sweep(scenario(snr_db=[10])), tmp_path / "a")
     other = {"codec": THUMBNAIL, "label": "other", "options": {"factor": 16}}

@@ -73,6 +73,25 @@ def test_it_learns_and_leaves_weights_with_a_card(photographs: Path, tmp_path: P
     assert all(torch.equal(value, weights[name]) for name, value in codec.state_dict().items())
 
 
+def test_it_learns_over_ofdm(photographs: Path, tmp_path: Path) -> None:
+    """Through clipping, fading and estimation, as far as gradients must come."""
+    channel = {
+        "type": "ofdm",
+        "model": "TDL-A",
+        "delay_spread_ns": 100,
+        "subcarriers": 12,
+        "symbols_per_slot": 2,
+        "pilots": {"symbols": [0], "spacing": 3},
+        "estimation": "ls",
+        "clipping": {"backoff_db": 4},
+    }
+    psnr = {}
+    for steps in (1, 30):
+        path = train(recipe(photographs, channel=channel, steps=steps), tmp_path / str(steps))
+        psnr[steps] = json.loads(path.with_suffix(".json").read_text())["validation"]["val_psnr"]
+    assert psnr[30] > psnr[1] + 2
+
+
 def test_weights_remember_their_options(photographs: Path, tmp_path: Path) -> None:
     wide = {"codec": CONV, "preset": "wide"}
     path = train(recipe(photographs, codec=wide, steps=1), tmp_path)

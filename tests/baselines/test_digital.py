@@ -13,7 +13,9 @@ from linksim.channels import Awgn, FlatChannel, Rayleigh
 from linksim.codec import Codec, Decoded, Frame, RxInfo, TxInfo
 from linksim.codec_lookup import find_codec
 from linksim.errors import InputError
-from linksim.link import Link, LinkProbe
+from linksim.link import Channel, Link, LinkProbe
+from linksim.ofdm import Ofdm
+from linksim.pilots import Pilots
 
 SIZE = (48, 64)
 BUDGET = 768  # CBR 1/12
@@ -63,7 +65,7 @@ def run(
     images: Tensor,
     snr_db: float,
     *,
-    channel: FlatChannel | None = None,
+    channel: Channel | None = None,
     budget: int = BUDGET,
 ) -> Decoded:
     link = Link(channel or Awgn())
@@ -128,6 +130,35 @@ def test_the_envelope_never_falls_and_stays_below_the_bound(
         means.append(float(reached.mean()))
     assert means == sorted(means)
     assert means[-1] > means[0] + 3
+
+
+OFDM = Ofdm(
+    model="TDL-A",
+    delay_spread_ns=100,
+    subcarriers=24,
+    pilots=Pilots(symbols=(2, 11), spacing=4),
+    estimation="ls",
+)
+
+
+def test_a_fixed_scheme_over_estimated_ofdm(images: Tensor) -> None:
+    budget = OFDM.data_symbols(2 * 24 * 14)
+    decoded = run(BpgLdpc(mcs=QAM16), images, 35.0, channel=OFDM, budget=budget)
+    assert not decoded.report["failed"].any()
+    assert (psnr_db(images, decoded.images) > 22).all()
+    assert run(BpgLdpc(mcs=QAM16), images, -5.0, channel=OFDM, budget=budget).report["failed"].all()
+
+
+@pytest.mark.slow
+def test_it_adapts_over_estimated_ofdm(images: Tensor) -> None:
+    """The scheme is chosen by what the probe says of the OFDM link, and the image arrives."""
+    budget = OFDM.data_symbols(2 * 24 * 14)
+    decoded = run(BpgLdpc(), images, 45.0, channel=OFDM, budget=budget)
+    assert not decoded.report["failed"].any()
+    assert (decoded.report["info_bits_per_symbol"] > 6).all()
+    assert (psnr_db(images, decoded.images) > 30).all()
+    ideal = run(BpgCapacity(), images, 45.0, channel=OFDM, budget=budget)
+    assert (psnr_db(images, ideal.images) >= psnr_db(images, decoded.images)).all()
 
 
 @pytest.mark.parametrize(("mcs", "budget"), [("best", BUDGET), (QAM16, BUDGET), (QAM16, 401)])
