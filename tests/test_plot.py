@@ -13,7 +13,14 @@ from PIL import Image
 from linksim import plot
 from linksim.errors import InputError
 from linksim.plot import codec_looks, plot_results
-from linksim.plot_facets import against_cbr, against_csi, against_snr, differences, ratio
+from linksim.plot_facets import (
+    against_cbr,
+    against_csi,
+    against_pilots,
+    against_snr,
+    differences,
+    ratio,
+)
 from linksim.plot_outage import draw_distribution
 
 CODECS = {"mamba": (26.0, False), "ideal": (28.0, True), "bpg": (24.0, False)}
@@ -168,7 +175,7 @@ def test_channels_of_different_pilots_are_drawn_against_them(tmp_path: Path) -> 
         ]
     )
     assert _names(plot_results(_write(tmp_path, summary))) >= {"psnr_vs_pilots.pdf"}
-    (facet,) = plot._against_pilots(summary)
+    (facet,) = against_pilots(summary)
     (axes,) = plot._curves(facet, "psnr", codec_looks(summary)).axes
     lines = [list(line.get_xdata()) for line in axes.get_lines()]
     assert lines.count([0.02, 0.2]) == summary["codec"].nunique()
