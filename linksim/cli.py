@@ -178,7 +178,10 @@ def schema() -> None:
 
     from linksim.scenario import Scenario
 
-    print(json.dumps(Scenario.model_json_schema(), indent=2))
+    schema = Scenario.model_json_schema()
+    about = "Another file, relative to this one, whose keys hold where this one has none."
+    schema["properties"]["base"] = {"type": "string", "description": about}
+    print(json.dumps(schema, indent=2))
 
 
 @app.command()

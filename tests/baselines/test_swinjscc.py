@@ -17,7 +17,7 @@ def test_table_1() -> None:
 
 def test_modnet_parameters_by_hand() -> None:
     """Two Channel ModNets: d -> m, six m -> m, m -> d; seven gates 1 -> m -> m -> m; m = 1.5 d."""
-    d, m = 80, 120
+    d, m = 128, 192
     linears = (d * m + m) + 6 * (m * m + m) + (m * d + d)
     gates = 7 * ((m + m) + 2 * (m * m + m))
     small = SwinJSCC.presets["small"]
