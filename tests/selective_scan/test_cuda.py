@@ -1,6 +1,7 @@
 """The CUDA backend's decomposition of CSI-ReST, with plain torch in the place of its kernel."""
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -9,6 +10,7 @@ from recurrence import Case, random_case, recurrence, relative_error
 from torch import Tensor
 from torch.nn import functional as F
 
+from linksim.bench_scan import mamba_reference
 from linksim.errors import InputError
 from linksim.selective_scan import cuda
 
@@ -41,9 +43,17 @@ def kernel(
     return (out if D is None else out + D[:, None] * wide).to(u.dtype)
 
 
-def scan(case: Case) -> Tensor:
+MAMBA = pytest.param(
+    mamba_reference(),
+    id="mamba-ssm",
+    marks=pytest.mark.skipif(mamba_reference() is None, reason="mamba-ssm is not installed"),
+)
+"""Its selective_scan_ref; how to install it without CUDA: linksim/bench_scan.py."""
+
+
+def scan(case: Case, scan_kernel: Callable[..., Tensor] = kernel) -> Tensor:
     return cuda.selective_scan(
-        kernel,
+        scan_kernel,
         case.u,
         case.scan,
         case.softplus,
@@ -56,10 +66,13 @@ def scan(case: Case) -> Tensor:
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("states", [1, 4])
 @pytest.mark.parametrize("interval", [1, 7, 20, 2048, None])
-def test_decomposition_is_exact(interval: int | None, states: int, reverse: bool) -> None:
+@pytest.mark.parametrize("scan_kernel", [pytest.param(kernel, id="ours"), MAMBA])
+def test_decomposition_is_exact(
+    scan_kernel: Callable[..., Tensor], interval: int | None, states: int, reverse: bool
+) -> None:
     case = random_case(2, 20, 3, states, interval=interval, reverse=reverse)
     exact, single = case.cast(torch.float64), case.cast(torch.float32)
-    y, wanted = scan(single), recurrence(exact)
+    y, wanted = scan(single, scan_kernel), recurrence(exact)
     assert relative_error(y, wanted) < 1e-6
     for ours, theirs in zip(
         torch.autograd.grad(y.square().sum(), single.tensors()),
