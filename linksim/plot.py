@@ -64,8 +64,8 @@ _GREY = "0.35"
 _MOST_TICKS, _MOST_LETTERS = 12, 60  # along the x axis
 
 # Okabe and Ito's colours that white paper carries; safe for the colour-blind
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C510A")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _BOUND_DASHES = ((4.0, 2.0), (1.5, 1.5), (6.0, 1.5, 1.5, 1.5))
 
 _STYLE: Any = {
@@ -324,7 +324,9 @@ def _picture_grid(index: pd.DataFrame, folder: Path, title: str) -> "Figure":
         image: picture.shape[0] / picture.shape[1] for (image, _), (picture, _) in pictures.items()
     }
     width = min(_WIDEST_PICTURE, _TEXT_INCHES / len(codecs))
-    height = 0.34 + sum(width * aspects[image] + 0.17 for image in images)
+    names = {codec: textwrap.fill(codec, max(8, int(13 * width))) for codec in codecs}
+    more_lines = max(name.count("\n") for name in names.values())
+    height = 0.34 + 0.13 * more_lines + sum(width * aspects[image] + 0.17 for image in images)
     layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=(width * len(codecs), height), layout=layout)
     figure.suptitle(title, x=0.01, ha="left", fontsize=7, color=_GREY)
@@ -336,7 +338,7 @@ def _picture_grid(index: pd.DataFrame, folder: Path, title: str) -> "Figure":
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if image == images[0]:
-                axes.set_title(codec, fontsize=8, pad=3)
+                axes.set_title(names[codec], fontsize=8, pad=3)
             if (image, codec) in pictures:
                 picture, psnr = pictures[image, codec]
                 axes.imshow(picture)
