@@ -173,9 +173,11 @@ def _plot_outage(folder: Path, summary: pd.DataFrame, looks: Mapping[str, Look])
     """Outage probability over the axes, and distributions, of metrics that have a target."""
     for metric in (name for name in OUTAGE_LABELS if f"{name}_target" in summary):
         target = float(summary[f"{metric}_target"].iloc[0])
-        for facet in _over_axes(summary):
+        column = f"{metric}_outage"
+        seen = summary.assign(**{column: summary[column].replace(0, np.nan)})  # no log of zero
+        for facet in _over_axes(seen):
             label = f"Outage ({OUTAGE_LABELS[metric].format(target)})"
-            figure = _curves(facet, f"{metric}_outage", looks, label=label)
+            figure = _curves(facet, column, looks, label=label)
             figure.axes[0].set_yscale("log")
             figure.axes[0].set_ylim(0.5 / facet.lines["count"].max(), 1)
             yield from _save(figure, folder / "figures" / f"{metric}_outage_{facet.name}")
