@@ -81,10 +81,10 @@ class Contestant:
     backward_tokens: int | None = None
     compiles: bool = False
 
-    def length(self, size: ScanSize, which: str) -> int:
-        """How many tokens of a scan of this size it takes in a pass."""
+    def length(self, tokens: int, which: str) -> int:
+        """How many of a scan's tokens it takes in a pass."""
         limits = (self.tokens, self.backward_tokens if which == BOTH else None)
-        return min([size.length, *(limit for limit in limits if limit is not None)])
+        return min([tokens, *(limit for limit in limits if limit is not None)])
 
 
 def bench_scan(
@@ -125,7 +125,7 @@ def bench_scan(
 def _row(
     size: ScanSize, contestant: Contestant, which: str, seconds: list[float]
 ) -> dict[str, object]:
-    size = replace(size, length=contestant.length(size, which))
+    size = replace(size, length=contestant.length(size.length, which))
     return {
         "scan": contestant.name,
         "pass": which,
@@ -222,8 +222,7 @@ def _times(
 def _first_tokens(
     inputs: Mapping[str, Tensor], contestant: Contestant, which: str
 ) -> dict[str, Tensor]:
-    size = ScanSize(length=inputs["u"].shape[1])
-    length = contestant.length(size, which)
+    length = contestant.length(inputs["u"].shape[1], which)
     return {name: t[:, :length] if t.ndim == 3 else t for name, t in inputs.items()}
 
 

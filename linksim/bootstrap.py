@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 _CONFIDENCE = 0.95
@@ -49,3 +50,10 @@ def cluster_interval(sums: Array, counts: Array) -> Array:
     if len(sums) < 2:
         return np.full((2, sums.shape[1]), np.nan)
     return interval(resampled_means(sums, counts))
+
+
+def interval_of_means(values: pd.DataFrame, clusters: "pd.Series | NDArray[np.int64]") -> Array:
+    """:func:`cluster_interval` [2, columns] of values [rows, columns]; clusters: each row's own."""
+    grouped = values.groupby(clusters, sort=True)
+    sums, counts = (table.to_numpy(np.float64) for table in (grouped.sum(), grouped.count()))
+    return cluster_interval(sums, counts)

@@ -6,7 +6,7 @@ one seed are the same whatever is sent, at whatever SNR.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -41,8 +41,15 @@ class Arrival:
     papr_db: Tensor | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Realisation(ABC):
-    """One draw of a channel for a batch: its fading and its noise."""
+    """One draw of a channel for a batch: its fading and its noise.
+
+    h: complex64 [B, …], the gains. noise: of that shape, variance 1.
+    """
+
+    h: Tensor
+    noise: Tensor
 
     @property
     @abstractmethod
@@ -77,7 +84,6 @@ class ChannelSettings(Settings, ABC):
         """How many data symbols that many complex channel uses carry."""
         return uses
 
-    @abstractmethod
     def draw(
         self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
     ) -> Realisation:
@@ -85,6 +91,10 @@ class ChannelSettings(Settings, ABC):
 
         Drawn on the CPU whatever the device, so that every device meets the same channel.
         """
+        draws = [self.draw_batch(seed, 1, length) for seed in seeds]
+        h = torch.cat([draw.h for draw in draws])
+        noise = torch.cat([draw.noise for draw in draws])
+        return replace(draws[0], h=h.to(device), noise=noise.to(device))
 
     @abstractmethod
     def draw_batch(
@@ -95,13 +105,7 @@ class ChannelSettings(Settings, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class FlatRealisation(Realisation):
-    """One draw of a flat channel for a batch.
-
-    h: complex64 [B, N], the gains. noise: complex64 [B, N], variance 1.
-    """
-
-    h: Tensor
-    noise: Tensor
+    """One draw of a flat channel for a batch; h and noise complex64 [B, N]."""
 
     @property
     def length(self) -> int:
@@ -135,15 +139,6 @@ class FlatChannel(ChannelSettings):
         inside = ", ".join(f"{key}={value}" for key, value in settings.items())
         kind = getattr(self, "type", type(self).__name__)
         return f"{kind}({inside})" if inside else str(kind)
-
-    def draw(
-        self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
-    ) -> FlatRealisation:
-        """As :meth:`ChannelSettings.draw`."""
-        draws = [self.draw_batch(seed, 1, length) for seed in seeds]
-        h = torch.cat([draw.h for draw in draws])
-        noise = torch.cat([draw.noise for draw in draws])
-        return FlatRealisation(h=h.to(device), noise=noise.to(device))
 
     def draw_batch(
         self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"

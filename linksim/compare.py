@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from linksim.bjontegaard import FEWEST_POINTS, bd_cbr, bd_quality, mean_gap
-from linksim.bootstrap import Array, cluster_interval, interval, resampled_means
+from linksim.bootstrap import Array, interval, interval_of_means, resampled_means
 from linksim.stats import METRIC_COLUMNS, point_columns
 
 _BD_METRICS = ("psnr", "ms_ssim_db", "lpips_db")
@@ -63,9 +63,7 @@ def _differences(group: pd.DataFrame, metrics: list[str]) -> Iterator[dict[str, 
     """The metrics of one point."""
     gaps = pd.DataFrame({name: group[name] - group[f"{name}_ref"] for name in metrics})
     gaps = gaps.dropna(axis="columns", how="all")  # what one of them does not report
-    by_image = gaps.groupby(group["image"], sort=True)
-    sums, counts = by_image.sum().to_numpy(np.float64), by_image.count().to_numpy(np.float64)
-    low, high = cluster_interval(sums, counts)
+    low, high = interval_of_means(gaps, group["image"])
     for i, name in enumerate(map(str, gaps)):
         unit = "dB" if name == "psnr" or name.endswith("_db") else ""
         yield _line(name, unit, gaps[name].mean(), (low[i], high[i]), group)

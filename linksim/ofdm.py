@@ -9,7 +9,6 @@ prefix shorter than the longest path, a Doppler shift beyond a tenth of the subc
 refused. The cyclic prefix is not counted as channel use.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self
@@ -171,15 +170,6 @@ class Ofdm(ChannelSettings):
             )
         return slots * self.data_per_slot
 
-    def draw(
-        self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
-    ) -> "OfdmRealisation":
-        """As :meth:`ChannelSettings.draw`."""
-        draws = [self.draw_batch(seed, 1, length) for seed in seeds]
-        h = torch.cat([draw.h for draw in draws])
-        noise = torch.cat([draw.noise for draw in draws])
-        return OfdmRealisation(settings=self, h=h.to(device), noise=noise.to(device))
-
     def draw_batch(
         self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
     ) -> "OfdmRealisation":
@@ -210,14 +200,9 @@ class Ofdm(ChannelSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class OfdmRealisation(Realisation):
-    """One draw of an OFDM channel for a batch.
-
-    h: complex64 [B, slots, S, F], the gains. noise: of that shape, variance 1.
-    """
+    """One draw of an OFDM channel for a batch; h and noise complex64 [B, slots, S, F]."""
 
     settings: Ofdm
-    h: Tensor
-    noise: Tensor
 
     @property
     def length(self) -> int:

@@ -6,7 +6,7 @@ The distribution is over images and fades together: one row is one user's image 
 import numpy as np
 import pandas as pd
 
-from linksim.bootstrap import Array, cluster_interval, draws, interval
+from linksim.bootstrap import Array, draws, interval, interval_of_means
 
 LOWER_IS_BETTER = ("lpips",)
 _WORST = 0.05
@@ -24,9 +24,7 @@ def outage_columns(rows: pd.DataFrame, metric: str, target: float) -> dict[str, 
     image = pd.factorize(rows["image"], sort=True)[0]
     quantile = f"{metric}_{'q95' if sign < 0 else 'q05'}"
     lost = (values < sign * target).astype(np.float64)
-    by_image = pd.DataFrame(lost).groupby(image)
-    sums, counts = by_image.sum().to_numpy(np.float64), by_image.count().to_numpy(np.float64)
-    outage_lo, outage_hi = cluster_interval(sums, counts)[:, 0]
+    outage_lo, outage_hi = interval_of_means(pd.DataFrame(lost), image)[:, 0]
     low, high = np.sort(sign * _quantile_interval(values, image))
     return {
         f"{metric}_target": target,

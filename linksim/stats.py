@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
-from linksim.bootstrap import cluster_interval
+from linksim.bootstrap import interval_of_means
 from linksim.errors import InputError
 from linksim.outage import outage_columns
 from linksim.settings import Metric
@@ -90,10 +89,7 @@ def _line(
 
 
 def _means_with_intervals(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
-    by_image = group.groupby("image", sort=True)[list(metrics)]
-    sums = by_image.sum().to_numpy(np.float64)
-    counts = by_image.count().to_numpy(np.float64)
-    low, high = cluster_interval(sums, counts)
+    low, high = interval_of_means(group[list(metrics)], group["image"])
     values: dict[str, float] = {}
     for i, name in enumerate(metrics):
         mean = group[name].mean()

@@ -200,7 +200,7 @@ class PreparedCodec:
         self._device = device
         self._batch_size = batch_size
         self._calibrated_to: Link | None = None
-        self._frames: dict[tuple[float, int, int], tuple[list[float] | None, Frame]] = {}
+        self._frames: dict[tuple[int, int], tuple[list[float] | None, Frame]] = {}
 
     def rows(
         self,
@@ -265,7 +265,7 @@ class PreparedCodec:
         rx_snr_db = csi.told_to_rx(snr_db, draws, pilots)
         sent = transmit(
             self._codec,
-            self._frame((point.cbr, budget - csi.pilots, index), images, tx_snr_db),
+            self._frame((budget - csi.pilots, index), images, tx_snr_db),
             link,
             snr_db=snr_db,
             realisation=realisation,
@@ -276,14 +276,17 @@ class PreparedCodec:
             {} if point.csi is None else _beliefs(tx_snr_db, rx_snr_db, len(batch))
         )
 
-    def _frame(self, place: tuple[float, int, int], images: Tensor, snr_db: Tensor | None) -> Frame:
-        """The frame of a batch, encoded again only where the codec looks at another SNR."""
+    def _frame(self, place: tuple[int, int], images: Tensor, snr_db: Tensor | None) -> Frame:
+        """The frame of a batch, encoded again only where the codec looks at another SNR.
+
+        place: (symbols an image, which batch).
+        """
         told = None if snr_db is None or not self._codec.encoder_uses_snr else snr_db.tolist()
         if place in self._frames and self._frames[place][0] == told:
             return self._frames[place][1]
         if self._codec.encoder_uses_snr:
             self._frames.clear()  # what is kept is for the other trials of this batch
-        frame = encode(self._codec, images, snr_db=snr_db, max_symbols=place[1])
+        frame = encode(self._codec, images, snr_db=snr_db, max_symbols=place[0])
         self._frames[place] = told, frame
         return frame
 

@@ -99,7 +99,7 @@ class _Tokens:
 
     basis [d, k] and constant [d] are perpendicular to each other and to the mean that LayerNorm
     takes away; the constant is of length sqrt(d), so that LayerNorm returns tokens nearly as they
-    are, times ``shrinkage``. It lies in two channels: an optimiser that moves all weights alike,
+    are, times _SHRINKAGE. It lies in two channels: an optimiser that moves all weights alike,
     as Adam does, moves an output by the sum of its inputs' sizes, and were they spread over all
     channels, the first hundred steps would throw everything about.
     """
@@ -107,7 +107,6 @@ class _Tokens:
     basis: Tensor
     constant: Tensor
     scale: float
-    shrinkage: float = _SHRINKAGE
 
     @classmethod
     def of(cls, level: Level, width: int) -> "_Tokens":
@@ -124,9 +123,9 @@ class _Tokens:
 
     def read(self, quarters: int = 1) -> tuple[Tensor, Tensor]:
         """From LayerNorm's output of joined tokens: ([4k, 4d], components; [4d], 1 if constant)."""
-        components = _diagonal(self.basis.T, quarters) / (self.scale * self.shrinkage)
+        components = _diagonal(self.basis.T, quarters) / (self.scale * _SHRINKAGE)
         width = quarters * len(self.constant)
-        return components, self.constant.repeat(quarters) / (width * self.shrinkage)
+        return components, self.constant.repeat(quarters) / (width * _SHRINKAGE)
 
 
 def _diagonal(block: Tensor, times: int = 4) -> Tensor:
@@ -167,7 +166,7 @@ def initialise_hierarchy(
             components, constant = inner.read(quarters=4)
             joined = outer.basis @ level.matrix @ components * outer.scale
             merge.reduction.weight.copy_(joined + torch.outer(outer.constant, constant))
-        before = (0.5 if modnets else 1.0) * (last.shrinkage if final_norm else 1.0)
+        before = (0.5 if modnets else 1.0) * (_SHRINKAGE if final_norm else 1.0)
         _initialise_latent(compression, expansion, last, levels[-1], before)
         *inwards, outermost = divisions
         for division, level, (inner, outer) in zip(
@@ -235,7 +234,8 @@ def initialise_convolutions(
     with torch.no_grad():
         for layer in [*encoder, *decoder]:
             layer.weight.mul_(0.1)
-            _set_bias(layer, torch.zeros(len(layer.bias if layer.bias is not None else ())))
+            if layer.bias is not None:
+                layer.bias.zero_()
         for place, (layer, taps) in enumerate(
             zip(
                 encoder,

@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from scipy.special import digamma, polygamma
+from sweeping import rows_of
 
 from linksim.channels import Rayleigh
 from linksim.csi import Csi, estimate_snr_db
 from linksim.errors import InputError
-from linksim.results import collect
 from linksim.scenario import Scenario
-from linksim.store import Store
-from linksim.sweep import plan_sweep, run_points
+from linksim.sweep import plan_sweep
 
 THUMBNAIL = f"{Path(__file__).parent / 'thumbnail.py'}:Thumbnail"
 NO_PATH = [("seed", "image", 0)]
@@ -31,13 +30,6 @@ def scenario(**changes: object) -> Scenario:
         "codecs": [{"codec": THUMBNAIL, "label": "thumbnail"}],
     }
     return Scenario.model_validate({**settings, **changes})
-
-
-def rows_of(scenario: Scenario, folder: Path, batch_size: int = 1) -> pd.DataFrame:
-    plan, store = plan_sweep(scenario), Store(folder)
-    run_points(plan, store, device=torch.device("cpu"), batch_size=batch_size)
-    collect(plan, store, folder)
-    return pd.read_parquet(folder / "rows.parquet")
 
 
 def test_what_is_told() -> None:

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
+from linksim.bootstrap import cluster_interval
 from linksim.errors import InputError
-from linksim.stats import cluster_interval, summarise
+from linksim.stats import summarise
 
 
 def _rows(values: np.ndarray, **point: object) -> pd.DataFrame:

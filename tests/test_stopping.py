@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from pydantic import ValidationError
+from sweeping import rows_of
 
-from linksim.results import collect
 from linksim.scenario import Scenario
 from linksim.stopping import Until
-from linksim.store import Store
-from linksim.sweep import plan_sweep, run_points
+from linksim.sweep import plan_sweep
 
 THUMBNAIL = f"{Path(__file__).parent / 'thumbnail.py'}:Thumbnail"
 
@@ -88,13 +86,6 @@ def scenario(**changes: object) -> Scenario:
         "codecs": [{"codec": THUMBNAIL, "label": "thumbnail"}],
     }
     return Scenario.model_validate({**settings, **changes})
-
-
-def rows_of(scenario: Scenario, folder: Path, batch_size: int = 1) -> pd.DataFrame:
-    plan, store = plan_sweep(scenario), Store(folder)
-    run_points(plan, store, device=torch.device("cpu"), batch_size=batch_size)
-    collect(plan, store, folder)
-    return pd.read_parquet(folder / "rows.parquet")
 
 
 def test_a_sweep_stops_by_itself(tmp_path: Path) -> None:

@@ -1,0 +1,19 @@
+"""A scenario run as users run it, for the tests of what sweeps give."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from linksim.results import collect
+from linksim.scenario import Scenario
+from linksim.store import Store
+from linksim.sweep import plan_sweep, run_points
+
+
+def rows_of(scenario: Scenario, folder: Path, batch_size: int = 1) -> pd.DataFrame:
+    """The rows that a run into ``folder`` leaves."""
+    plan, store = plan_sweep(scenario), Store(folder)
+    run_points(plan, store, device=torch.device("cpu"), batch_size=batch_size)
+    collect(plan, store, folder)
+    return pd.read_parquet(folder / "rows.parquet")
