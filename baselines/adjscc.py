@@ -56,9 +56,9 @@ class ADJSCC(NeuralCodec):
         )
         self.decoder_out = _up(width, 3, size=9, stride=2)
 
-    def initialise_as_transform(self) -> None:
+    def initialise_as_transform(self) -> list[nn.Parameter]:
         layers = [m for m in self.modules() if isinstance(m, FeatureLayer)]
-        initialise_convolutions(
+        return initialise_convolutions(
             encoder=[m for m in self.modules() if isinstance(m, nn.Conv2d)],
             decoder=[m for m in self.modules() if isinstance(m, nn.ConvTranspose2d)],
             activations=[layer.activation for layer in layers],

@@ -7,10 +7,13 @@ and fading belong to the link. A scenario names a codec in a file as ``./my_code
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from linksim.codec import Decoded, Received, RxInfo
+from linksim.link import unit_power
 from linksim.neural_codec import NeuralCodec, Rate
 from linksim.transform_init import initialise_convolutions
 
@@ -21,6 +24,10 @@ class DeepJSCC(NeuralCodec):
     Not told the SNR: one set of weights is trained for each. CBR = C / 96. The paper leaves the
     latent width C open; 24 gives the 0.72 G multiply-accumulates of a 256x256 image in Table I of
     Wu et al., arXiv 2409.16592.
+
+    The receiver first brings each image's symbols back to unit power (automatic gain control): MMSE
+    shrinks them by an amount that depends on the SNR, and a decoder that is not told it would take
+    a better channel for a brighter picture. The paper equalises nothing and needs no such step.
 
     Source: Bourtsoulatze et al., IEEE TCCN 2019, Fig. 2.
     """
@@ -53,8 +60,8 @@ class DeepJSCC(NeuralCodec):
             nn.Sigmoid(),
         )
 
-    def initialise_as_transform(self) -> None:
-        initialise_convolutions(
+    def initialise_as_transform(self) -> list[nn.Parameter]:
+        return initialise_convolutions(
             encoder=[m for m in self.encoder if isinstance(m, nn.Conv2d)],
             decoder=[m for m in self.decoder if isinstance(m, nn.ConvTranspose2d)],
             activations=[m for m in self.modules() if isinstance(m, nn.PReLU)],
@@ -67,6 +74,10 @@ class DeepJSCC(NeuralCodec):
     def synthesis(self, latent: Tensor, snr_db: Tensor | None) -> Tensor:
         images: Tensor = self.decoder(latent)
         return images
+
+    def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
+        symbols = unit_power(received.symbols, received.used)
+        return super().decode(replace(received, symbols=symbols), rx)
 
 
 def _down(channels: int, out_channels: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:

@@ -84,10 +84,10 @@ class SwinJSCC(NeuralCodec):
         self.encoder_modnet = ChannelModNet(dim=deepest) if self.encoder_uses_snr else None
         self.decoder_modnet = ChannelModNet(dim=deepest) if self.encoder_uses_snr else None
 
-    def initialise_as_transform(self) -> None:
+    def initialise_as_transform(self) -> list[nn.Parameter]:
         blocks = [module for module in self.modules() if isinstance(module, SwinTransformerBlock)]
         modnets = (self.encoder_modnet, self.decoder_modnet)
-        initialise_hierarchy(
+        return initialise_hierarchy(
             embedding=self.embedding,
             merges=[layer for layer in self.encoder if isinstance(layer, PatchMerging)],
             compression=self.encoder_out,

@@ -77,9 +77,10 @@ class NeuralCodec(Codec, nn.Module):
         """
         return None
 
-    def initialise_as_transform(self) -> None:
+    def initialise_as_transform(self) -> list[nn.Parameter]:
         """Start from a linear transform codec (:mod:`linksim.transform_init`), not from noise.
 
+        Returns the parameters that hold it, which a recipe can let learn at a rate of their own.
         Raises InputError for a codec that does not say how.
         """
         raise InputError(f"{type(self).__name__} cannot start as a transform; use initial: random")

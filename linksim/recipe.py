@@ -36,7 +36,7 @@ class SnrRange(_Range):
 class CbrRange(_Range):
     """CBRs between two ends, for each batch anew: for ``rate: nested``.
 
-    Drawn log-uniformly, in whole latent channels, both ends included.
+    Drawn uniformly, in whole latent channels, both ends included.
     """
 
     low: Cbr
@@ -93,6 +93,7 @@ class Recipe(Settings):
     loss: of the images; a codec with a training loss of its own (MVSC) is trained on that.
     ema: decay of the averaged weights, which are kept.
     lr: peak learning rate of AdamW, after ``warmup`` steps, then a cosine to ``lr_final``.
+    lr_transform: the same for the layers that ``initial: transform`` filled; lr if left out.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -109,6 +110,7 @@ class Recipe(Settings):
     steps: PositiveInt
     batch_size: PositiveInt = 16
     lr: float = Field(default=2e-4, gt=0)
+    lr_transform: float | None = Field(default=None, gt=0)
     lr_final: float = Field(default=1e-6, ge=0)
     warmup: int = Field(default=500, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -134,6 +136,8 @@ class Recipe(Settings):
     def _fits(self) -> Self:
         if self.codec.weights is not None and self.initial != "random":
             raise ValueError(f"initial is {self.initial!r}, but codec.weights says where to start")
+        if self.lr_transform is not None and self.initial != "transform":
+            raise ValueError(f"lr_transform is given, but initial is {self.initial!r}")
         last = self.images.last
         if last is not None and last.steps > self.steps:
             raise ValueError(f"images.last.steps is {last.steps}, but steps is {self.steps}")

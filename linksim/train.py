@@ -7,7 +7,7 @@ training that was cut off goes on as if it had not been.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import (
     Timer,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from linksim.codec_lookup import codec_from_settings, resolved_options
@@ -85,10 +85,21 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 class Training(L.LightningModule):
-    """A neural codec over a link, under a recipe."""
+    """A neural codec over a link, under a recipe.
 
-    def __init__(self, recipe: Recipe, codec: NeuralCodec, training: ImageSet, held_out: ImageSet):
+    transform: the codec's parameters that learn at the recipe's ``lr_transform``.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        codec: NeuralCodec,
+        training: ImageSet,
+        held_out: ImageSet,
+        transform: Sequence[nn.Parameter] = (),
+    ) -> None:
         super().__init__()
+        self._transform = {id(parameter) for parameter in transform}
         self.codec = codec
         self._recipe = recipe
         self._link = Link(recipe.channel, recipe.equalizer)
@@ -152,9 +163,14 @@ class Training(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self._recipe
-        optimizer = torch.optim.AdamW(
-            self.codec.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for parameter in self.codec.parameters():
+            groups[id(parameter) in self._transform].append(parameter)
+        rates: list[dict[str, Any]] = [
+            {"params": groups[False], "lr": recipe.lr},
+            {"params": groups[True], "lr": recipe.lr_transform or recipe.lr},
+        ]
+        optimizer = torch.optim.AdamW(rates, weight_decay=recipe.weight_decay)
         floor = recipe.lr_final / recipe.lr
 
         def factor(step: int) -> float:
@@ -205,11 +221,10 @@ def train(recipe: Recipe, folder: Path) -> Path:
     codec = codec_from_settings(recipe.codec)
     if not isinstance(codec, NeuralCodec):
         raise InputError(f"codec {recipe.codec.codec!r} is not neural; there is nothing to train")
-    if recipe.initial == "transform":
-        codec.initialise_as_transform()
+    transform = codec.initialise_as_transform() if recipe.initial == "transform" else []
     codec.train()
     training, held_out = split_images(recipe)
-    module = Training(recipe, codec, training, held_out)
+    module = Training(recipe, codec, training, held_out, transform)
     timer = Timer()
     checkpoints = ModelCheckpoint(
         folder / "checkpoints", every_n_train_steps=recipe.checkpoint_every, save_last=True
@@ -292,8 +307,7 @@ def _draw_cbr(recipe: Recipe, step: float, draw: torch.Generator) -> float:
         return recipe.cbr
     low = max(1, math.ceil(recipe.cbr.low / step - 1e-9))
     high = max(low, math.floor(recipe.cbr.high / step + 1e-9))
-    drawn = low * float(((high + 1) / low) ** torch.rand((), generator=draw))
-    return step * min(int(drawn), high)
+    return step * int(torch.randint(low, high + 1, (), generator=draw))
 
 
 def _validation_cbr(recipe: Recipe) -> float:

@@ -142,8 +142,10 @@ def initialise_hierarchy(
     branches: Iterable[tuple[nn.LayerNorm, nn.Module]],
     modnets: Sequence[ChannelModNet],
     final_norm: bool,
-) -> None:
+) -> list[nn.Parameter]:
     """MambaJSCC's and SwinJSCC's skeleton: 2x2 embedding, patch merging and division.
+
+    Returns the parameters of those layers, which now hold the transform.
 
     branches: the LayerNorm and the last layer of every residual branch: the one is set to give the
     signal alone, at unit power, the other to zeros, which make blocks the identity. modnets: set
@@ -184,6 +186,7 @@ def initialise_hierarchy(
             _zero(output)
         for modnet in modnets:
             _zero(modnet.linears[-1])
+    return _parameters(embedding, *merges, compression, expansion, *divisions)
 
 
 def _initialise_latent(
@@ -213,13 +216,14 @@ def initialise_convolutions(
     decoder: Sequence[nn.ConvTranspose2d],
     activations: Iterable[nn.PReLU],
     attentions: Iterable[nn.Module] = (),
-) -> None:
+) -> list[nn.Parameter]:
     """DeepJSCC's and ADJSCC's skeleton: two convolutions of stride 2, others of stride 1 between
     them and the latent, transposed ones in mirrored order, and a sigmoid at the end.
 
-    The taps at the centre become the transform of 4x4 pixels, those around it keep a tenth of their
-    random weights. activations start as the identity. attentions: the last layers before the
-    sigmoids that scale channels; zeros make all factors one half, which the next layer undoes.
+    Returns the convolutions' parameters. The taps at the centre become the transform of 4x4 pixels,
+    those around it keep a tenth of their random weights. activations start as the identity.
+    attentions: the last layers before the sigmoids that scale channels; zeros make all factors one
+    half, which the next layer undoes.
     """
     levels = patch_transform(layer.out_channels for layer in encoder[:2])
     attentions = list(attentions)
@@ -257,6 +261,7 @@ def initialise_convolutions(
             activation.weight.fill_(1)
         for attention in attentions:
             _zero(attention)
+    return _parameters(*encoder, *decoder)
 
 
 def _set_taps(weight: Tensor, taps: Tensor) -> None:
@@ -264,6 +269,10 @@ def _set_taps(weight: Tensor, taps: Tensor) -> None:
     (rows, columns, height, width), middle = taps.shape, weight.shape[-1] // 2
     window = slice(middle, middle + height), slice(middle, middle + width)
     weight[(slice(rows), slice(columns), *window)] = taps.to(weight.dtype)
+
+
+def _parameters(*layers: nn.Module) -> list[nn.Parameter]:
+    return [parameter for layer in layers for parameter in layer.parameters()]
 
 
 def _first(values: Tensor, length: int) -> Tensor:

@@ -97,10 +97,10 @@ class MambaJSCC(NeuralCodec):
             dims=dims, latent_channels=latent_channels, config=config, rates=rates, modnet=modnet
         )
 
-    def initialise_as_transform(self) -> None:
+    def initialise_as_transform(self) -> list[nn.Parameter]:
         blocks = [module for module in self.modules() if isinstance(module, VSSMBlock)]
         sides = (self.encoder, self.decoder)
-        initialise_hierarchy(
+        return initialise_hierarchy(
             embedding=self.encoder.embed,
             merges=[m for m in self.encoder.merge if isinstance(m, PatchMerging)],
             compression=self.encoder.compress,
