@@ -65,7 +65,7 @@ def _differences(group: pd.DataFrame, metrics: list[str]) -> Iterator[dict[str, 
     gaps = gaps.dropna(axis="columns", how="all")  # what one of them does not report
     low, high = interval_of_means(gaps, group["image"])
     for i, name in enumerate(map(str, gaps)):
-        unit = "dB" if name == "psnr" or name.endswith("_db") else ""
+        unit = "dB" if name == "psnr" or "_db" in name else ""
         yield _line(name, unit, gaps[name].mean(), (low[i], high[i]), group)
 
 

@@ -127,9 +127,24 @@ class NeuralCodec(Codec, nn.Module):
             )
         return fit
 
-    def save(self, path: Path, *, options: Mapping[str, Any], card: Mapping[str, Any]) -> None:
-        """Write a safetensors file with the codec's options and a card of how it was trained."""
-        tensors = {name: value.detach().contiguous() for name, value in self.state_dict().items()}
+    def save(
+        self,
+        path: Path,
+        *,
+        options: Mapping[str, Any],
+        card: Mapping[str, Any],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Write a safetensors file with the codec's options and a card of how it was trained.
+
+        dtype: in which floating-point weights are stored; they are float32 again when loaded.
+        """
+        tensors = {
+            name: value.detach()
+            .to(dtype if value.is_floating_point() else value.dtype)
+            .contiguous()
+            for name, value in self.state_dict().items()
+        }
         metadata = {"options": json.dumps(dict(options)), "card": json.dumps(dict(card))}
         save_file(tensors, path, metadata=metadata)
 

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image
 
 from linksim.errors import InputError
+from linksim.plot_complexity import against_complexity, draw_against_complexity
 from linksim.plot_facets import (
     Facet,
     against_cbr,
@@ -28,10 +27,9 @@ from linksim.plot_facets import (
     differences,
     distributions,
     pilots_vary,
-    ratio,
-    varying,
 )
 from linksim.plot_outage import draw_distribution
+from linksim.plot_pictures import picture_facets, picture_grid
 from linksim.store import write_atomically
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
@@ -43,6 +41,7 @@ METRIC_LABELS = {
     "ssim": "SSIM",
     "ms_ssim_db": "MS-SSIM (dB)",
     "lpips": "LPIPS (lower is better)",
+    "snr_db_estimate": "Estimated SNR (dB)",
     "snr_error_db": "SNR error (dB)",
     "accuracy": "Accuracy",
 }
@@ -56,9 +55,9 @@ OUTAGE_LABELS = {
 
 _NEEDED = ("codec", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_realised")
 _NEEDED_GAPS = ("codec", "reference", "channel", "cbr", "snr_db", "quantity", "difference")
+_NEEDED_COSTS = ("codec", "side", "parameters", "macs", "scan_macs")
 _NEEDED_PICTURES = ("codec", "image", "snr_db", "cbr", "psnr", "file")
 _COLUMN_INCHES, _TEXT_INCHES = 3.5, 7.16  # one and two columns of an IEEE page
-_WIDEST_PICTURE = 1.75  # inches
 _STANDARD_MS_SSIM = "win11x5"
 _GREY = "0.35"
 _MOST_TICKS, _MOST_LETTERS = 12, 60  # along the x axis
@@ -154,11 +153,12 @@ def _plot_result(folder: Path) -> Iterator[Path]:
             yield from _save(figure, folder / "figures" / f"{metric}_{facet.name}")
     yield from _plot_outage(folder, summary, looks)
     yield from _plot_differences(folder, summary, metrics[0], looks)
+    yield from _plot_complexity(folder, summary, metrics[0], looks)
     index = folder / "pictures" / "index.csv"
     if index.is_file():
         pictures = _read_table(index, _NEEDED_PICTURES)
-        for name, title, chosen in _picture_facets(pictures):
-            figure = _picture_grid(chosen, index.parent, title)
+        for name, title, chosen in picture_facets(pictures):
+            figure = picture_grid(chosen, index.parent, title)
             yield from _save(figure, folder / "figures" / name)
 
 
@@ -207,6 +207,20 @@ def _plot_differences(
         yield from _save(figure, folder / "figures" / f"{metric}_difference_{facet.name}")
 
 
+def _plot_complexity(
+    folder: Path, summary: pd.DataFrame, metric: str, looks: Mapping[str, Look]
+) -> Iterator[Path]:
+    """The first metric against what codecs cost, where the scenario had it counted."""
+    if not (folder / "complexity.csv").is_file():
+        return
+    costs = _read_table(folder / "complexity.csv", _NEEDED_COSTS)
+    for facet in against_complexity(summary, costs):
+        figure, axes = _empty(facet.title, facet.x_label, _metric_label(metric, facet.lines))
+        draw_against_complexity(axes, facet.lines, metric, looks)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
+        yield from _save(figure, folder / "figures" / f"{metric}_{facet.name}")
+
+
 def _empty(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
@@ -243,6 +257,9 @@ def _curves(
         axes.set_xticks(*facet.ticks, rotation=30 if turned else 0, ha=ha)
     elif facet.x == "snr_db" and known[facet.x].nunique() <= _MOST_TICKS:
         axes.set_xticks(known[facet.x].unique())
+    if (metric, facet.x) == ("snr_db_estimate", "snr_db"):
+        truth = [known[facet.x].min(), known[facet.x].max()]
+        axes.plot(truth, truth, color=_GREY, linestyle=":", linewidth=0.8, label="true SNR")
     if facet.x == "pilot_share":
         shares = sorted(set(known[facet.x]) - {0})
         axes.set_xscale("log")
@@ -298,63 +315,6 @@ def _metric_label(metric: str, lines: pd.DataFrame) -> str:
         return label
     variant = str(lines["ms_ssim_variant"].iloc[0])
     return label if variant == _STANDARD_MS_SSIM else f"{label[:-1]}, {variant})"
-
-
-def _picture_facets(index: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """(file name, title, lines) of each grid; the originals are in all of them."""
-    is_original = index["codec"] == "original"
-    sent = index[~is_original]
-    for _, lines in sent.groupby(["snr_db", "cbr"]):
-        snr_db, cbr = float(lines["snr_db"].iloc[0]), float(lines["cbr"].iloc[0])
-        originals = index[is_original & index["image"].isin(lines["image"])]
-        title = f"SNR {snr_db:g} dB · CBR {ratio(cbr)} · PSNR under each picture"
-        name = "_".join(["pictures", *varying(sent, snr_db=snr_db, cbr=cbr)])
-        yield name, title, pd.concat([originals, lines])
-
-
-def _picture_grid(index: pd.DataFrame, folder: Path, title: str) -> "Figure":
-    """One row an image, one column a codec."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    codecs, images = list(index["codec"].unique()), list(index["image"].unique())
-    pictures = {
-        (line.image, line.codec): (_read_picture(folder / str(line.file)), line.psnr)
-        for line in index.itertuples()
-    }
-    aspects = {
-        image: picture.shape[0] / picture.shape[1] for (image, _), (picture, _) in pictures.items()
-    }
-    width = min(_WIDEST_PICTURE, _TEXT_INCHES / len(codecs))
-    names = {codec: textwrap.fill(codec, max(8, int(13 * width))) for codec in codecs}
-    more_lines = max(name.count("\n") for name in names.values())
-    height = 0.34 + 0.13 * more_lines + sum(width * aspects[image] + 0.17 for image in images)
-    layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    figure = Figure(figsize=(width * len(codecs), height), layout=layout)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=7, color=_GREY)
-    grid = figure.subplots(
-        len(images), len(codecs), squeeze=False, height_ratios=[aspects[i] for i in images]
-    )
-    for image, row in zip(images, grid, strict=True):
-        for codec, axes in zip(codecs, row, strict=True):
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            if image == images[0]:
-                axes.set_title(names[codec], fontsize=8, pad=3)
-            if (image, codec) in pictures:
-                picture, psnr = pictures[image, codec]
-                axes.imshow(picture)
-                below = image if codec == "original" else f"{psnr:.2f} dB"
-                axes.set_xlabel(below, labelpad=2, fontsize=7)
-    return figure
-
-
-def _read_picture(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable picture ({_one_line(error)})") from None
 
 
 def _read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:

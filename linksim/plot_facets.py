@@ -81,10 +81,15 @@ def against_pilots(summary: pd.DataFrame) -> Iterator[Facet]:
 
 def distributions(summary: pd.DataFrame) -> Iterator[Facet]:
     """One a channel, CBR and csi at the lowest, the middle and the highest SNR; no ``x``."""
+    yield from at_few_snrs(summary, "distribution", x="", x_label="")
+
+
+def at_few_snrs(summary: pd.DataFrame, name: str, *, x: str, x_label: str) -> Iterator[Facet]:
+    """One a channel, CBR and csi at the lowest, the middle and the highest SNR, over ``x``."""
     if "csi" in summary:
         summary = _few(summary, "csi")
     for lines in _groups(_few(summary, "snr_db", sort=True), "channel", "cbr", "snr_db", "csi"):
-        yield _facet(summary, lines, "distribution", x="", x_label="")
+        yield _facet(summary, lines, name, x=x, x_label=x_label)
 
 
 def differences(summary: pd.DataFrame, table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from linksim.neural_codec import Precision
 from linksim.settings import Cbr, CodecSettings, Db, Settings, SnrList, load_settings
 
 Loss = Literal["mse", "ms_ssim", "lpips"]
+Stored = Literal["fp32", "fp16"]
 
 
 class _Range(Settings):
@@ -91,7 +92,7 @@ class Recipe(Settings):
     codec.weights: weights to start from. Without them, initial: ``random`` weights as the codec is
     built, or a linear ``transform`` codec (:mod:`linksim.transform_init`).
     loss: of the images; a codec with a training loss of its own (MVSC) is trained on that.
-    ema: decay of the averaged weights, which are kept.
+    ema: decay of the averaged weights, which are kept. stored_as: in which precision.
     lr: peak learning rate of AdamW, after ``warmup`` steps, then a cosine to ``lr_final``.
     lr_transform: the same for the layers that ``initial: transform`` filled; lr if left out.
     """
@@ -117,6 +118,7 @@ class Recipe(Settings):
     clip_norm: float = Field(default=1.0, gt=0)
     ema: float | None = Field(default=0.999, gt=0, lt=1)
     precision: Precision = "fp32"
+    stored_as: Stored = "fp32"
     checkpoint_every: PositiveInt = 500
     devices: int | Literal["auto"] = "auto"
     strategy: str = "auto"

@@ -2,13 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from linksim.codec_lookup import codec_from_settings
 from linksim.compare import compare
+from linksim.complexity import RoundTrip, count_parameters, counted_macs
+from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
+from linksim.settings import CodecSettings
 from linksim.stats import summarise
 from linksim.store import Store, write_atomically, write_png
 from linksim.sweep import Plan, Point
@@ -19,7 +24,8 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
 
     rows.parquet: one line an image, trial and point. summary.csv: one a point. compare.csv: codecs
     against each other, where there are several. manifest.json: the scenario as it was understood,
-    versions, weights' hashes and the machine.
+    versions, weights' hashes and the machine. complexity.csv: what the codecs cost, where the
+    scenario asks for it.
     """
     scenario = plan.scenario
     rows = pd.concat([_labelled(store, point) for point in plan.points], ignore_index=True)
@@ -33,6 +39,9 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
         (folder / "compare.csv").unlink(missing_ok=True)
     text = json.dumps(_manifest(plan), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
+    if scenario.complexity is not None:
+        costs = _complexity(scenario.codecs, scenario.complexity)
+        write_atomically(folder / "complexity.csv", lambda path: costs.to_csv(path, index=False))
     if scenario.pictures is not None:
         _collect_pictures(plan, store, folder / "pictures", rows)
     return summary
@@ -45,6 +54,21 @@ def _labelled(store: Store, point: Point) -> pd.DataFrame:
     if point.csi is not None:
         rows.insert(list(rows).index("cbr") + 1, "csi", point.csi.name)
     return rows
+
+
+def _complexity(codecs: Sequence[CodecSettings], side: int) -> pd.DataFrame:
+    """A line a codec: parameters and multiply-accumulates; none (NaN) for classical ones."""
+    lines: list[dict[str, object]] = []
+    for settings in codecs:
+        codec = codec_from_settings(settings)
+        if isinstance(codec, NeuralCodec):
+            macs, scan_macs = counted_macs(RoundTrip(codec, side))
+            counts = {"parameters": count_parameters(codec), "macs": macs, "scan_macs": scan_macs}
+        else:
+            counts = {}
+        lines.append({"codec": settings.name, "side": side, **counts})
+    columns = ["codec", "side", "parameters", "macs", "scan_macs"]
+    return pd.DataFrame(lines).reindex(columns=columns).astype(dict.fromkeys(columns[2:], "Int64"))
 
 
 def _manifest(plan: Plan) -> dict[str, Any]:

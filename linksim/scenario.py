@@ -68,6 +68,8 @@ class Scenario(Settings):
     csi: what either side believes of the SNR, one setting or a list to compare; the truth if left
         out.
     outage: for each metric named, what it must reach: tables then tell how often it does not.
+    complexity: side in pixels of the square image at which parameters and multiply-accumulates of
+        the codecs are counted, for a table and a figure of quality against cost.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -86,6 +88,7 @@ class Scenario(Settings):
         min_length=1
     )
     pictures: PicturesSettings | None = None
+    complexity: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

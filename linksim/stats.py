@@ -12,7 +12,7 @@ from linksim.stopping import Until, trial_means
 
 METRIC_COLUMNS = (
     *("psnr", "ssim", "ms_ssim", "ms_ssim_db", "lpips", "lpips_db"),
-    *("snr_error_db", "accuracy"),
+    *("snr_db_estimate", "snr_error_db", "accuracy"),
 )
 POINT_COLUMNS = ("codec", "channel", "snr_db", "cbr")
 

@@ -257,7 +257,10 @@ def train(recipe: Recipe, folder: Path) -> Path:
     if trainer.is_global_zero:
         options = resolved_options(recipe.codec)
         card = _card(recipe, trainer, timer.time_elapsed("train"), training, held_out)
-        write_atomically(path, lambda place: codec.save(place, options=options, card=card))
+        dtype = torch.float16 if recipe.stored_as == "fp16" else torch.float32
+        write_atomically(
+            path, lambda place: codec.save(place, options=options, card=card, dtype=dtype)
+        )
         text = json.dumps(card, indent=2) + "\n"
         write_atomically(path.with_suffix(".json"), lambda place: place.write_text(text))
         curve = learning_curve(folder)

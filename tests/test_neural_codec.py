@@ -138,6 +138,9 @@ def test_weights_come_back_and_misfits_are_named(tmp_path: Path) -> None:
         InputError, match=r"do not fit Blocks: matrix is \[48, 48\], wanted \[8, 48\]"
     ):
         Blocks(latent_channels=8).load(path)
+    codec.save(path, options={}, card={}, dtype=torch.float16)
+    other.load(path)
+    assert torch.equal(other.matrix, codec.matrix.half().float())
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match="not a readable safetensors file"):
         other.load(path)
