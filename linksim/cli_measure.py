@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from linksim.cli_tables import cost_cells
 from linksim.codec_lookup import codec_from_settings, neural_codec_names
 from linksim.complexity import complexity
 from linksim.errors import InputError
@@ -106,16 +107,15 @@ def _complexity_table(records: list[dict[str, object]]) -> Table:
         table.add_row(
             str(record["codec"]),
             str(record["preset"] or "-"),
-            f"{_number(record['parameters']) / 1e6:.2f} M",
-            *(
-                "-" if record[key] is None else f"{_number(record[key]) / 1e9:.2f} G"
-                for key in ("macs", "scan_macs")
-            ),
+            *cost_cells(*(_number(record[key]) for key in ("parameters", "macs", "scan_macs"))),
             f"{_number(record['latency_ms']):.0f} ms",
         )
     return table
 
 
 def _number(value: object) -> float:
+    """A count; not a number (NaN) for None."""
+    if value is None:
+        return math.nan
     assert isinstance(value, int | float)
     return value

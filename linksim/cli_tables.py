@@ -20,6 +20,8 @@ def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> It
         rates = summary.assign(text=summary[f"{name}_outage"].map("{:.3f}".format))
         title = f"Outage probability, {name} against a target of {target:g}"
         yield _table(title, rates, names, scenario)
+    if scenario.complexity is not None:
+        yield _cost_table(pd.read_csv(folder / "complexity.csv"))
     if len(names) > 1:
         table = pd.read_csv(folder / "compare.csv")
         table = table[(table["reference"] == names[0]) & table["difference"].notna()]
@@ -42,6 +44,12 @@ def until_in_words(summary: pd.DataFrame, until: Until) -> str:
     )
 
 
+def cost_cells(parameters: float, *macs: float) -> list[str]:
+    """Millions of parameters and 10^9 of each count of multiply-accumulates; - for what is none."""
+    counts = [(parameters, 1e6, "M"), *((count, 1e9, "G") for count in macs)]
+    return ["-" if pd.isna(n) else f"{n / unit:.2f} {letter}" for n, unit, letter in counts]
+
+
 _VALUES = ["difference", "difference_lo", "difference_hi"]
 
 
@@ -58,6 +66,18 @@ def _table(title: str, lines: pd.DataFrame, names: list[str], scenario: Scenario
         *said, cbr, snr_db = where
         row = [cells.get((name, *where), "-") for name in names]
         table.add_row(*said, f"{cbr:.4f}", f"{snr_db:g}", *row)
+    return table
+
+
+def _cost_table(costs: pd.DataFrame) -> Table:
+    """A line a codec: parameters and multiply-accumulates."""
+    side = costs["side"].iloc[0]
+    title = f"{side}x{side}, encoder and decoder together"
+    table = Table("codec", title=title, title_justify="left")
+    for heading in ("parameters", "MACs", "scan MACs"):
+        table.add_column(heading, justify="right")
+    for codec, *counts in costs.drop(columns="side").itertuples(index=False, name=None):
+        table.add_row(codec, *cost_cells(*counts))
     return table
 
 

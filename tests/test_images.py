@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import write_celeba_lists
 from PIL import Image
 
 from linksim.errors import InputError
@@ -149,12 +150,7 @@ def test_celeba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{i:06d}.jpg" for i in (1, 2, 3, 4)]
     for name in names:
         _save(tmp_path / "celeba" / "img_align_celeba" / name)
-    splits = "".join(f"{name} {split}\n" for name, split in zip(names, (0, 2, 2, 0), strict=True))
-    (tmp_path / "celeba" / "list_eval_partition.txt").write_text(splits)
-    table = "4\nx y\n" + "".join(f"{name} 1 -1\n" for name in names)
-    for name in ("list_attr_celeba", "list_bbox_celeba", "list_landmarks_align_celeba"):
-        (tmp_path / "celeba" / f"{name}.txt").write_text(table)
-    (tmp_path / "celeba" / "identity_CelebA.txt").write_text("".join(f"{n} 1\n" for n in names))
+    write_celeba_lists(tmp_path, dict(zip(names, (0, 2, 2, 0), strict=True)))
     monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)
     assert open_images("celeba", root=tmp_path).names == ("000002", "000003")
     assert open_images("celeba", root=tmp_path, split="train")[0].image.shape == (3, 6, 8)

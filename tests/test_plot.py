@@ -13,6 +13,7 @@ from PIL import Image
 from linksim import plot
 from linksim.errors import InputError
 from linksim.plot import codec_looks, plot_results
+from linksim.plot_complexity import against_complexity, draw_against_complexity
 from linksim.plot_facets import (
     against_cbr,
     against_csi,
@@ -22,6 +23,7 @@ from linksim.plot_facets import (
     ratio,
 )
 from linksim.plot_outage import draw_distribution
+from linksim.plot_pictures import picture_facets, picture_grid
 
 CODECS = {"mamba": (26.0, False), "ideal": (28.0, True), "bpg": (24.0, False)}
 
@@ -228,6 +230,40 @@ def test_lines_are_the_tables_means_with_their_intervals() -> None:
     assert axes.get_ylabel() == "PSNR (dB)"
 
 
+def test_against_complexity(tmp_path: Path) -> None:
+    """A neural codec stands over its multiply-accumulates; others are levels."""
+    summary = _summary([1, 7], [1 / 12])
+    costs = pd.DataFrame(
+        {
+            "codec": ["mamba", "bpg", "ideal"],
+            "side": 256,
+            "parameters": [1_400_000, None, None],
+            "macs": [2e9, None, None],
+            "scan_macs": [0.5e9, None, None],
+        }
+    )
+    folder = _write(tmp_path, summary)
+    costs.to_csv(folder / "complexity.csv", index=False)
+    names = {"psnr_vs_complexity_snr1.pdf", "psnr_vs_complexity_snr7.pdf"}
+    assert names <= _names(plot_results(folder))
+    axes = Figure().add_subplot()
+    (*_, facet) = against_complexity(summary, costs)
+    draw_against_complexity(axes, facet.lines, "psnr", codec_looks(summary))
+    lines = {str(line.get_label()): line for line in axes.get_lines()}
+    assert set(lines) == {"mamba, 1.40 M", "bpg", "ideal (bound)"}
+    assert lines["mamba, 1.40 M"].get_xydata().tolist() == [[2.5, 26 + 3.5 + 20 / 12]]
+    assert list(lines["bpg"].get_ydata()) == [24 + 3.5 + 20 / 12] * 2
+
+
+def test_an_estimated_snr_is_held_against_the_true_one() -> None:
+    summary = _summary([1, 7], [1 / 12], ["mamba"]).rename(columns={"psnr": "snr_db_estimate"})
+    (facet,) = against_snr(summary)
+    axes = plot._curves(facet, "snr_db_estimate", codec_looks(summary)).axes[0]
+    (truth,) = (line for line in axes.get_lines() if line.get_label() == "true SNR")
+    assert truth.get_xydata().tolist() == [[1, 1], [7, 7]]
+    assert axes.get_ylabel() == "Estimated SNR (dB)"
+
+
 def test_against_cbr_the_counted_cbr_is_shown() -> None:
     summary = _summary([7], [1 / 12, 1 / 48], ["bpg"])
     (facet,) = against_cbr(summary)
@@ -274,10 +310,10 @@ def test_picture_grid(tmp_path: Path) -> None:
     _write_pictures(folder)
     assert "pictures.pdf" in _names(plot_results(folder))
     index = pd.read_csv(folder / "pictures" / "index.csv")
-    ((name, title, chosen),) = plot._picture_facets(index)
+    ((name, title, chosen),) = picture_facets(index)
     assert name == "pictures"
     assert "SNR 7 dB · CBR 1/12" in title
-    axes = plot._picture_grid(chosen, folder / "pictures", title).axes
+    axes = picture_grid(chosen, folder / "pictures", title).axes
     assert [a.get_title() for a in axes] == ["original", "mamba", "bpg", "", "", ""]
     assert [a.get_xlabel() for a in axes] == [
         "wide",

@@ -188,6 +188,22 @@ def test_a_full_disk_is_told_and_rows_are_kept(
     assert len(store.read([plan.points[0].key])) == 3
 
 
+def test_costs_are_counted_where_the_scenario_asks(tmp_path: Path) -> None:
+    """DeepJSCC's five convolutions a side, by hand, at 64x64; a codec without layers costs none."""
+    codecs = [{"codec": "deepjscc", "options": {"latent_channels": 8}}, {"codec": THUMBNAIL}]
+    plan = plan_sweep(scenario(codecs=codecs, cbr=1 / 12, complexity=64))
+    run_points(plan, Store(tmp_path), device=CPU)
+    collect(plan, Store(tmp_path), tmp_path)
+    costs = pd.read_csv(tmp_path / "complexity.csv")
+    inner = 25 * (16 * 32 + 2 * 32 * 32 + 32 * 8)  # a tap each, at a quarter of the side
+    side = 32**2 * 25 * 3 * 16 + 16**2 * inner
+    outer = 16**2 * 25 * (8 * 32 + 2 * 32 * 32 + 32 * 16) + 32**2 * 25 * 16 * 3
+    assert costs["macs"].tolist()[0] == side + outer
+    assert costs["scan_macs"].tolist()[0] == 0
+    assert costs["parameters"].isna().tolist() == [False, True]
+    assert costs["side"].tolist() == [64, 64]
+
+
 def test_a_broken_point_is_named(tmp_path: Path) -> None:
     plan = plan_sweep(scenario())
     store = Store(tmp_path)

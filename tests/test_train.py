@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layouts import smooth_picture
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.stats import chisquare
@@ -25,10 +26,8 @@ CONV = f"{Path(__file__).parent / 'conv.py'}:Conv"
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve smooth random pictures of 80x100."""
     folder = tmp_path_factory.mktemp("photographs")
-    random = np.random.default_rng(0)
     for i in range(12):
-        coarse = Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8))
-        coarse.resize((100, 80), Image.Resampling.BICUBIC).save(folder / f"{i:02}.png")
+        smooth_picture(i, (100, 80)).save(folder / f"{i:02}.png")
     return folder
 
 
@@ -237,4 +236,21 @@ def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
 def test_shipped_recipes_are_valid() -> None:
     folder = Path(__file__).parent.parent / "scenarios" / "train"
     names = {load_recipe(path).name for path in folder.glob("**/*.yaml")}
-    assert {"mambajscc-small-rayleigh", "mvsc4-cifar10", "mvsc-rayleigh"} <= names
+    assert {"mambajscc-small-rayleigh", "mvsc4-cifar10", "mvsc-small-rayleigh"} <= names
+
+
+@pytest.mark.slow
+def test_two_runs_of_a_shipped_recipe_are_alike(shared: Path, tmp_path: Path) -> None:
+    """The first 100 steps of MambaJSCC's weights, on real photographs."""
+    path = Path(__file__).parent.parent / "scenarios/train/mambajscc_small_rayleigh.yaml"
+    settings = load_recipe(path)
+    images = settings.images.model_copy(update={"root": shared / "data" / "train", "last": None})
+    settings = settings.model_copy(update={"images": images, "steps": 100})
+    for name in ("one", "other"):
+        train(settings, tmp_path / name)
+    one, other = (
+        pd.read_csv(tmp_path / name / "mambajscc-small-rayleigh.csv") for name in ("one", "other")
+    )
+    assert len(one["loss"].dropna()) == 2
+    np.testing.assert_allclose(one["loss"], other["loss"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(one["val_psnr"], other["val_psnr"], rtol=0, atol=1e-2)
