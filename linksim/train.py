@@ -15,6 +15,7 @@ import lightning as L
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import (
+    Callback,
     EMAWeightAveraging,
     ModelCheckpoint,
     Timer,
@@ -33,6 +34,7 @@ from linksim.provenance import machine, versions
 from linksim.recipe import CbrRange, Recipe, SnrRange
 from linksim.seeding import derive_seed
 from linksim.store import write_atomically
+from linksim.train_batch_norm import BatchNormSettling
 from linksim.train_progress import TrainingProgress
 from linksim.transmission import Transmission, encode, transmit, uniform_snr
 from linksim.units import symbol_budget
@@ -109,11 +111,7 @@ class Training(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
-        seed = derive_seed(self._recipe.seed, "step", self.global_step, self.global_rank)
-        draw = torch.Generator().manual_seed(seed)
-        snr_db = _draw_snr(self._recipe, len(images), draw).to(self.device)
-        cbr = _draw_cbr(self._recipe, 1 / (6 * self.codec.downsampling**2), draw)
-        sent = self._transmit(images, snr_db, cbr, seed)
+        sent, snr_db = self.send(images, self.global_step)
         own_loss = self.codec.training_loss(
             decoded=sent.decoded,
             images=images,
@@ -130,6 +128,14 @@ class Training(L.LightningModule):
         self.log("loss", loss, prog_bar=True)
         self.log("lr", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
         return loss
+
+    def send(self, images: Tensor, step: int) -> tuple[Transmission, Tensor]:
+        """The images over the link at the CBR and the SNRs [B] of a step, and those SNRs."""
+        seed = derive_seed(self._recipe.seed, "step", step, self.global_rank)
+        draw = torch.Generator().manual_seed(seed)
+        snr_db = _draw_snr(self._recipe, len(images), draw).to(self.device)
+        cbr = _draw_cbr(self._recipe, 1 / (6 * self.codec.downsampling**2), draw)
+        return self._transmit(images, snr_db, cbr, seed), snr_db
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         images, labels = batch
@@ -230,7 +236,9 @@ def train(recipe: Recipe, folder: Path) -> Path:
         folder / "checkpoints", every_n_train_steps=recipe.checkpoint_every, save_last=True
     )
     starts = len(list((folder / "csv").glob("start_*")))  # CSVLogger wipes a folder it finds
-    averaging = [] if recipe.ema is None else [EMAWeightAveraging(decay=recipe.ema)]
+    averaging: list[Callback] = []
+    if recipe.ema is not None:
+        averaging = [EMAWeightAveraging(decay=recipe.ema), BatchNormSettling()]
     trainer = L.Trainer(
         max_steps=recipe.steps,
         val_check_interval=min(recipe.validation.every, recipe.steps),

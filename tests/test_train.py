@@ -1,6 +1,7 @@
 """Training: learns, resumes exactly, repeats exactly, and leaves weights that a scenario takes."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from scipy.stats import chisquare
 
+from baselines.mvsc import MVSC
 from linksim import train as module_under_test
 from linksim.codec_lookup import codec_from_settings
 from linksim.errors import InputError
 from linksim.recipe import Recipe, load_recipe
+from linksim.seeding import derive_seed
 from linksim.settings import CodecSettings
 from linksim.train import split_images, train
+from linksim.train_batch_norm import BATCHES
 
 CONV = f"{Path(__file__).parent / 'conv.py'}:Conv"
 
@@ -254,3 +258,23 @@ def test_two_runs_of_a_shipped_recipe_are_alike(shared: Path, tmp_path: Path) ->
     assert len(one["loss"].dropna()) == 2
     np.testing.assert_allclose(one["loss"], other["loss"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(one["val_psnr"], other["val_psnr"], rtol=0, atol=1e-2)
+
+
+def test_averaged_weights_get_batch_norms_of_their_own(photographs: Path, tmp_path: Path) -> None:
+    """The first BatchNorm sees images alone: its mean is that of the convolution before it, with
+    the averaged weights, over the batches that would have come next."""
+    mvsc = {"codec": "mvsc", "preset": "cifar10"}
+    made = recipe(photographs, codec=mvsc, cbr=1 / 12, steps=6, lr=0.03, ema=0.5, snr_db=[5])
+    path = train(made, tmp_path)
+    codec = codec_from_settings(CodecSettings(**mvsc, weights=str(path)))
+    assert isinstance(codec, MVSC)
+    training, held_out = split_images(made)
+    module = module_under_test.Training(made, codec, training, held_out)
+    crops = module.train_dataloader().dataset._crops  # type: ignore[attr-defined]
+    batches = module_under_test.Batches(
+        crops, batch_size=4, seed=derive_seed(made.seed, "batches", 0), first_step=6,
+        crop_of=made.crop_of,
+    )  # fmt: skip
+    with torch.no_grad():
+        means = [codec.encoder[0](images).mean((0, 2, 3)) for images, _ in islice(batches, BATCHES)]
+    torch.testing.assert_close(codec.encoder[1].running_mean, torch.stack(means).mean(0))

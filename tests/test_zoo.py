@@ -60,7 +60,8 @@ def test_there_are_weights() -> None:
 
 
 FOR_ONE_SNR = [name for name in zoo_names() if name.endswith("db")]
-FOR_ALL_SNRS = [name for name in zoo_names() if name not in FOR_ONE_SNR]
+ESTIMATING = [name for name in zoo_names() if "mvsc" in name]
+FOR_ALL_SNRS = [name for name in zoo_names() if name not in [*FOR_ONE_SNR, *ESTIMATING]]
 
 
 @pytest.mark.parametrize("name", FOR_ALL_SNRS)
@@ -81,7 +82,18 @@ def test_below_the_snr_of_training_psnr_falls(name: str) -> None:
     assert above > at - 0.3
 
 
-TOLD = [name for name in FOR_ALL_SNRS if not ("mvsc" in name or name.endswith("-none"))]
+@pytest.mark.parametrize("name", ESTIMATING)
+def test_who_estimates_the_snr_sees_it_rise(name: str) -> None:
+    """And the picture does not fall by it."""
+    sent = [send(name, snr_db, snr_db) for snr_db in (1, 4, 7, 10, 13)]
+    estimates = [float(one.decoded.report["snr_db_estimate"].mean()) for one in sent]
+    assert estimates == sorted(estimates), estimates
+    assert estimates[-1] > estimates[0] + 5
+    psnrs = [mean_psnr(one) for one in sent]
+    assert psnrs[-1] > max(psnrs) - 0.1, psnrs
+
+
+TOLD = [name for name in FOR_ALL_SNRS if not name.endswith("-none")]
 
 
 @pytest.mark.parametrize("name", TOLD)
