@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def against_complexity(summary: pd.DataFrame, costs: pd.DataFrame) -> Iterator[Facet]:
     """One a channel, CBR and csi at the lowest, the middle and the highest SNR.
 
-    Lines have ``gmacs``, the 10^9 multiply-accumulates of layers and scans together, empty for
-    classical codecs, and ``parameters``.
+    Lines have ``gmacs``, the 10^9 multiply-accumulates of both sides, layers and scans together,
+    empty for classical codecs, and ``parameters``, which the legend tells.
     """
     side = int(costs["side"].iloc[0])
     total = (costs["macs"] + costs["scan_macs"]) / 1e9
     priced = summary.merge(costs.assign(gmacs=total)[["codec", "gmacs", "parameters"]], on="codec")
-    label = f"Multiply-accumulates (10⁹, {side}x{side}, both sides, scans included)"
+    label = f"10⁹ multiply-accumulates for {side}x{side} pixels"
     yield from at_few_snrs(priced, "vs_complexity", x="gmacs", x_label=label)
 
 
@@ -53,4 +53,6 @@ def draw_against_complexity(
             markersize=5,
             label=label,
         )
-    axes.set_xscale("log")
+    axes.set_xscale("log", subs=[2, 3, 5])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")

@@ -13,7 +13,7 @@ from linksim.channels import Awgn
 from linksim.codec import Decoded, Received, RxInfo, TxInfo
 from linksim.errors import InputError
 from linksim.images import open_images
-from linksim.link import Link
+from linksim.link import Link, unit_power
 from linksim.metrics import psnr
 from linksim.neural_codec import NeuralCodec
 from linksim.transmission import Transmission, encode, transmit
@@ -40,12 +40,12 @@ def full_symbols(codec: NeuralCodec, size: tuple[int, int]) -> int:
 
 
 def clean_round_trip(codec: NeuralCodec, images: Tensor, max_symbols: int) -> tuple[Tensor, Tensor]:
-    """(symbols, images) where the channel changes nothing."""
+    """(symbols, images) where the channel changes nothing; the symbols as the link sends them."""
     size = (images.shape[2], images.shape[3])
     snr_db = torch.full((len(images),), 10.0)
     frame = codec.encode(images, TxInfo(snr_db=snr_db, max_symbols=max_symbols, image_size=size))
-    ones = torch.ones(frame.symbols.shape)
-    received = Received(symbols=frame.symbols, gain=ones, no_eff=ones, used=frame.used)
+    ones, symbols = torch.ones(frame.symbols.shape), unit_power(frame.symbols, frame.used)
+    received = Received(symbols=symbols, gain=ones, no_eff=ones, used=frame.used)
     rx = RxInfo(snr_db=snr_db, max_symbols=max_symbols, image_size=size)
     out = codec.decode(received, rx)
     return frame.symbols, out.images if isinstance(out, Decoded) else out
@@ -125,7 +125,8 @@ def test_nested_rate_sends_a_prefix_of_the_latent(codec_class: type[NeuralCodec]
     with torch.inference_mode():
         all_symbols, _ = clean_round_trip(codec, images, everything)
         some_symbols, decoded = clean_round_trip(codec, images, half)
-        latent = codec.latent_of(some_symbols, (64, 64))
+        sent = unit_power(some_symbols, torch.tensor([half]))
+        latent = codec.latent_of(sent, (64, 64))
         by_hand = codec.synthesis(latent, torch.tensor([10.0]))
     assert torch.equal(some_symbols, all_symbols[:, :half])
     assert bool((latent[:, codec.latent_channels // 2 :] == 0).all())
