@@ -61,6 +61,7 @@ _COLUMN_INCHES, _TEXT_INCHES = 3.5, 7.16  # one and two columns of an IEEE page
 _STANDARD_MS_SSIM = "win11x5"
 _GREY = "0.35"
 _MOST_TICKS, _MOST_LETTERS = 12, 60  # along the x axis
+_LABEL_LETTERS = 30  # a line of the y axis
 
 # Okabe and Ito's colours that white paper carries; safe for the colour-blind
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C510A")
@@ -230,7 +231,7 @@ def _empty(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.set_ylabel(textwrap.fill(y_label, _LABEL_LETTERS))
     return figure, axes
 
 
