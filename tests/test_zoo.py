@@ -79,7 +79,7 @@ def test_below_the_snr_of_training_psnr_falls(name: str) -> None:
         mean_psnr(send(name, snr_db, snr_db)) for snr_db in (trained, trained - 12, trained + 12)
     )
     assert at > below + 1
-    assert above > at - 1
+    assert above > at - 1.5
 
 
 @pytest.mark.parametrize("name", ESTIMATING)
