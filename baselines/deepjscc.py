@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from linksim.codec import Decoded, Received, RxInfo
-from linksim.link import unit_power
 from linksim.neural_codec import NeuralCodec, Rate
 from linksim.transform_init import initialise_convolutions
+
+_WEAKEST = 1e-3  # gain, of a channel that carries nothing
 
 
 class DeepJSCC(NeuralCodec):
@@ -25,9 +26,9 @@ class DeepJSCC(NeuralCodec):
     latent width C open; 24 gives the 0.72 G multiply-accumulates of a 256x256 image in Table I of
     Wu et al., arXiv 2409.16592.
 
-    The receiver first brings each image's symbols back to unit power (automatic gain control): MMSE
-    shrinks them by an amount that depends on the SNR, and a decoder that is not told it would take
-    a better channel for a brighter picture. The paper equalises nothing and needs no such step.
+    The receiver first divides by the mean gain of what was equalised: MMSE shrinks symbols by an
+    amount that depends on the SNR, and a decoder that is not told it would take a better channel
+    for a stronger picture. Over AWGN that leaves the sent symbols plus noise, as in the paper.
 
     Source: Bourtsoulatze et al., IEEE TCCN 2019, Fig. 2.
     """
@@ -76,7 +77,8 @@ class DeepJSCC(NeuralCodec):
         return images
 
     def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
-        symbols = unit_power(received.symbols, received.used)
+        mean_gain = received.gain.mean(dim=1, keepdim=True)
+        symbols = received.symbols / mean_gain.clamp(min=_WEAKEST)
         return super().decode(replace(received, symbols=symbols), rx)
 
 
