@@ -73,13 +73,13 @@ def test_psnr_rises_with_the_snr(name: str) -> None:
 
 @pytest.mark.parametrize("name", FOR_ONE_SNR)
 def test_below_the_snr_of_training_psnr_falls(name: str) -> None:
-    """Above it the picture nearly stays: the decoder is not told that the channel is better."""
+    """And above it, it does not: the decoder is not told, but meets less noise."""
     (trained,) = recipe_of(name).snr_db
     at, below, above = (
         mean_psnr(send(name, snr_db, snr_db)) for snr_db in (trained, trained - 12, trained + 12)
     )
     assert at > below + 1
-    assert above > at - 1.5
+    assert above > at
 
 
 @pytest.mark.parametrize("name", ESTIMATING)

@@ -116,6 +116,28 @@ def test_an_image_does_not_depend_on_its_batch(codec_class: type[NeuralCodec]) -
     torch.testing.assert_close(decoded[1:2], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_deepjscc_undoes_what_the_equaliser_shrinks_on_average() -> None:
+    """Symbols and gains of one half are the same as symbols as they were sent."""
+    codec = small(DeepJSCC)
+    symbols = torch.randn(2, 64, dtype=torch.complex64)
+    used = torch.full((2,), 64)
+    rx = RxInfo(snr_db=None, max_symbols=64, image_size=(16, 16))
+    with torch.inference_mode():
+        whole, half = (
+            codec.decode(
+                Received(
+                    symbols=factor * symbols,
+                    gain=torch.full((2, 64), factor),
+                    no_eff=torch.ones(2, 64),
+                    used=used,
+                ),
+                rx,
+            )
+            for factor in (1.0, 0.5)
+        )
+    torch.testing.assert_close(whole, half)
+
+
 @every_codec
 def test_nested_rate_sends_a_prefix_of_the_latent(codec_class: type[NeuralCodec]) -> None:
     codec = small(codec_class, rate="nested")
