@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin, as_completed
 from torch import Tensor
 
 from linksim.devices import pick_device
-from linksim.errors import InputError, PointsFailedError
+from linksim.errors import InputError, PointsFailedError, one_line
 from linksim.metrics import Meter
 from linksim.runtime import keep_freed_memory
 from linksim.scenario import Scenario
@@ -105,9 +105,8 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         try:
             client = Client(scheduler, timeout=CONNECT_SECONDS)
         except (OSError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())
             raise InputError(
-                f"--scheduler {scheduler}: no Dask scheduler answers there ({reason}); "
+                f"--scheduler {scheduler}: no Dask scheduler answers there ({one_line(error)}); "
                 "wanted an address such as tcp://host:8786"
             ) from None
         with client:

@@ -50,7 +50,7 @@ def complexity(
     calibrated where it needs to be.
     """
     trip = RoundTrip(codec, size, cbr=cbr)
-    macs, scan_macs = counted_macs(trip)
+    macs, scan_macs = count_macs(trip.run) if isinstance(codec, nn.Module) else (None, None)
     times = [trip.seconds() for _ in range(warm_up + repetitions)]
     return Complexity(
         parameters=count_parameters(codec),
@@ -58,11 +58,6 @@ def complexity(
         scan_macs=scan_macs,
         latency_ms=1e3 * median(times[warm_up:]),
     )
-
-
-def counted_macs(trip: "RoundTrip") -> tuple[int | None, int | None]:
-    """(macs, scan_macs) of a round trip as in :class:`Complexity`; None for a classical codec."""
-    return count_macs(trip.run) if isinstance(trip.codec, nn.Module) else (None, None)
 
 
 class RoundTrip:

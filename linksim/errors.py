@@ -14,3 +14,8 @@ class PointsFailedError(RuntimeError):
 
     One line that names the first of them; the command line leaves with exit status 1.
     """
+
+
+def one_line(error: Exception) -> str:
+    """What another library's error says, without its line breaks."""
+    return " ".join(str(error).split())

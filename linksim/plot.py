@@ -8,7 +8,6 @@ give the same bytes.
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from linksim.errors import InputError
+from linksim.errors import InputError, one_line
 from linksim.plot_complexity import against_complexity, draw_against_complexity
 from linksim.plot_facets import (
     Facet,
@@ -28,6 +27,7 @@ from linksim.plot_facets import (
     distributions,
     pilots_vary,
 )
+from linksim.plot_look import COLUMN_INCHES, GREY, Look, codec_looks, interval, legend_below
 from linksim.plot_outage import draw_distribution
 from linksim.plot_pictures import picture_facets, picture_grid
 from linksim.store import write_atomically
@@ -57,16 +57,9 @@ _NEEDED = ("codec", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_reali
 _NEEDED_GAPS = ("codec", "reference", "channel", "cbr", "snr_db", "quantity", "difference")
 _NEEDED_COSTS = ("codec", "side", "parameters", "macs", "scan_macs")
 _NEEDED_PICTURES = ("codec", "image", "snr_db", "cbr", "psnr", "file")
-_COLUMN_INCHES, _TEXT_INCHES = 3.5, 7.16  # one and two columns of an IEEE page
 _STANDARD_MS_SSIM = "win11x5"
-_GREY = "0.35"
 _MOST_TICKS, _MOST_LETTERS = 12, 60  # along the x axis
 _LABEL_LETTERS = 30  # a line of the y axis
-
-# Okabe and Ito's colours that white paper carries; safe for the colour-blind
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C510A")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_BOUND_DASHES = ((4.0, 2.0), (1.5, 1.5), (6.0, 1.5, 1.5, 1.5))
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -95,19 +88,6 @@ _METADATA: Mapping[str, dict[str, None]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """How a codec is drawn, the same in all figures of a result; no marker for a bound."""
-
-    colour: str
-    marker: str
-    dashes: tuple[float, ...] = ()
-
-    def label(self, codec: str) -> str:
-        """How the legend calls a codec that looks so."""
-        return f"{codec} (bound)" if self.dashes else codec
-
-
 def plot_results(folder: Path) -> list[Path]:
     """Draw the figures of every result folder at or below ``folder``; gives their paths.
 
@@ -125,19 +105,6 @@ def plot_results(folder: Path) -> list[Path]:
         )
     with _style():
         return [path for table in tables for path in _plot_result(table.parent)]
-
-
-def codec_looks(summary: pd.DataFrame) -> dict[str, Look]:
-    """Colours and markers of codecs in the table's order; bounds are grey and dashed."""
-    looks: dict[str, Look] = {}
-    codecs = summary.drop_duplicates("codec")
-    for i, codec in enumerate(codecs.loc[~codecs["is_bound"], "codec"]):
-        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
-        looks[codec] = Look(colour=colour, marker=marker)
-    for i, codec in enumerate(codecs.loc[codecs["is_bound"], "codec"]):
-        dashes = _BOUND_DASHES[i % len(_BOUND_DASHES)]
-        looks[codec] = Look(colour=_GREY, marker="", dashes=dashes)
-    return looks
 
 
 def _plot_result(folder: Path) -> Iterator[Path]:
@@ -190,7 +157,7 @@ def _plot_outage(folder: Path, summary: pd.DataFrame, looks: Mapping[str, Look])
             at = [name for name in ("channel", "cbr", "snr_db", "csi") if name in facet.lines]
             shown = rows.merge(facet.lines[at].drop_duplicates(), on=at)
             draw_distribution(axes, shown, metric, target, looks)
-            figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
+            legend_below(figure)
             yield from _save(figure, folder / "figures" / f"{metric}_{facet.name}")
 
 
@@ -204,7 +171,7 @@ def _plot_differences(
     gaps = differences(summary, _read_table(folder / "compare.csv", _NEEDED_GAPS), metric)
     for facet in _over_axes(gaps):
         figure = _curves(facet, metric, looks, label=f"{METRIC_LABELS[metric]} above {first}")
-        figure.axes[0].axhline(0, color=_GREY, linewidth=0.6)
+        figure.axes[0].axhline(0, color=GREY, linewidth=0.6)
         yield from _save(figure, folder / "figures" / f"{metric}_difference_{facet.name}")
 
 
@@ -218,15 +185,15 @@ def _plot_complexity(
     for facet in against_complexity(summary, costs):
         figure, axes = _empty(facet.title, facet.x_label, _metric_label(metric, facet.lines))
         draw_against_complexity(axes, facet.lines, metric, looks)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
+        legend_below(figure)
         yield from _save(figure, folder / "figures" / f"{metric}_{facet.name}")
 
 
 def _empty(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_COLUMN_INCHES, 2.8), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=6.5, color=_GREY)
+    figure = Figure(figsize=(COLUMN_INCHES, 2.8), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=6.5, color=GREY)
     axes = figure.add_subplot()
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -260,20 +227,19 @@ def _curves(
         axes.set_xticks(known[facet.x].unique())
     if (metric, facet.x) == ("snr_db_estimate", "snr_db"):
         truth = [known[facet.x].min(), known[facet.x].max()]
-        axes.plot(truth, truth, color=_GREY, linestyle=":", linewidth=0.8, label="true SNR")
+        axes.plot(truth, truth, color=GREY, linestyle=":", linewidth=0.8, label="true SNR")
     if facet.x == "pilot_share":
         shares = sorted(set(known[facet.x]) - {0})
         axes.set_xscale("log")
         axes.set_xticks(shares, [f"{share:.2g}" for share in shares])
         axes.minorticks_off()
-    # below, where it covers no curve
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
+    legend_below(figure)
     return figure
 
 
 def _curve(axes: "Axes", points: pd.DataFrame, x: str, metric: str, look: Look, label: str) -> None:
     """One codec: its line, and its interval as a band."""
-    low, high = _interval(points, metric)
+    low, high = interval(points, metric)
     axes.fill_between(points[x], low, high, color=look.colour, alpha=0.13, linewidth=0)
     (line,) = axes.plot(
         points[x],
@@ -292,7 +258,7 @@ def _side_by_side(
     axes: "Axes", points: pd.DataFrame, x: str, metric: str, looks: Mapping[str, Look]
 ) -> None:
     """Codecs beside each other where there is a single x: a point and a bar each."""
-    low, high = _interval(points, metric)
+    low, high = interval(points, metric)
     for place, codec in enumerate(points.index):
         look, value = looks[codec], points[metric].iloc[place]
         axes.vlines(place, low.iloc[place], high.iloc[place], color=look.colour, linewidth=1)
@@ -301,12 +267,6 @@ def _side_by_side(
     axes.set_xticks(range(len(points)), labels)
     axes.set_xlim(-0.6, len(points) - 0.4)
     axes.set_xlabel(f"{axes.get_xlabel()} = {points[x].iloc[0]:.4g}")
-
-
-def _interval(points: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
-    """Bounds of the interval; the mean itself where the table has none."""
-    low, high = (points.get(f"{metric}_{end}", points[metric]) for end in ("lo", "hi"))
-    return low, high
 
 
 def _metric_label(metric: str, lines: pd.DataFrame) -> str:
@@ -322,7 +282,7 @@ def _read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path}: not a readable table ({_one_line(error)})") from None
+        raise InputError(f"{path}: not a readable table ({one_line(error)})") from None
     missing = [name for name in needed if name not in table]
     if missing:
         raise InputError(
@@ -347,7 +307,3 @@ def _style() -> Iterator[None]:
 
     with mpl.rc_context(_STYLE):
         yield
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from linksim.plot_facets import Facet, at_few_snrs
+from linksim.plot_look import Look, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from linksim.plot import Look
 
 
 def against_complexity(summary: pd.DataFrame, costs: pd.DataFrame) -> Iterator[Facet]:
@@ -27,7 +26,7 @@ def against_complexity(summary: pd.DataFrame, costs: pd.DataFrame) -> Iterator[F
 
 
 def draw_against_complexity(
-    axes: "Axes", lines: pd.DataFrame, metric: str, looks: "Mapping[str, Look]"
+    axes: "Axes", lines: pd.DataFrame, metric: str, looks: Mapping[str, Look]
 ) -> None:
     """A point and its interval for each neural codec, a level for each other one."""
     for codec, look in looks.items():
@@ -41,8 +40,7 @@ def draw_against_complexity(
                 value, color=look.colour, linestyle="--", linewidth=0.8, label=look.label(codec)
             )
             continue
-        low, high = (point.get(f"{metric}_{end}", value) for end in ("lo", "hi"))
-        axes.vlines(point["gmacs"], low, high, color=look.colour, linewidth=1)
+        axes.vlines(point["gmacs"], *interval(points, metric), color=look.colour, linewidth=1)
         label = f"{look.label(codec)}, {point['parameters'] / 1e6:.2f} M"
         axes.plot(
             point["gmacs"],

@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 
 from linksim.outage import LOWER_IS_BETTER
+from linksim.plot_look import GREY, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from linksim.plot import Look
-
 
 def draw_distribution(
-    axes: "Axes", rows: pd.DataFrame, metric: str, target: float, looks: "Mapping[str, Look]"
+    axes: "Axes", rows: pd.DataFrame, metric: str, target: float, looks: Mapping[str, Look]
 ) -> None:
     """Empirical distribution of one point's rows, a line a codec: how often it is not better."""
     for codec, look in looks.items():
@@ -28,6 +27,6 @@ def draw_distribution(
         (line,) = axes.step(values, worse, where="post", color=look.colour, label=look.label(codec))
         if look.dashes:
             line.set_dashes(look.dashes)
-    axes.axvline(target, color="0.35", linewidth=0.8, linestyle=":")
-    axes.annotate(f" target {target:g}", (target, 0.02), fontsize=6.5, color="0.35")
+    axes.axvline(target, color=GREY, linewidth=0.8, linestyle=":")
+    axes.annotate(f" target {target:g}", (target, 0.02), fontsize=6.5, color=GREY)
     axes.set_ylim(0, 1)

@@ -10,14 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from linksim.errors import InputError
+from linksim.errors import InputError, one_line
 from linksim.plot_facets import ratio, varying
+from linksim.plot_look import GREY, TEXT_INCHES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDEST, _TEXT_INCHES = 1.75, 7.16
-_GREY = "0.35"
+_WIDEST = 1.75  # inches
 
 
 def picture_facets(index: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -45,13 +45,13 @@ def picture_grid(index: pd.DataFrame, folder: Path, title: str) -> "Figure":
     aspects = {
         image: picture.shape[0] / picture.shape[1] for (image, _), (picture, _) in pictures.items()
     }
-    width = min(_WIDEST, _TEXT_INCHES / len(codecs))
+    width = min(_WIDEST, TEXT_INCHES / len(codecs))
     names = {codec: textwrap.fill(codec, max(8, int(13 * width))) for codec in codecs}
     more_lines = max(name.count("\n") for name in names.values())
     height = 0.34 + 0.13 * more_lines + sum(width * aspects[image] + 0.17 for image in images)
     layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=(width * len(codecs), height), layout=layout)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=7, color=_GREY)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=7, color=GREY)
     grid = figure.subplots(
         len(images), len(codecs), squeeze=False, height_ratios=[aspects[i] for i in images]
     )
@@ -74,6 +74,4 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a readable picture ({' '.join(str(error).split())})"
-        ) from None
+        raise InputError(f"{path}: not a readable picture ({one_line(error)})") from None

@@ -10,7 +10,7 @@ import pandas as pd
 
 from linksim.codec_lookup import codec_from_settings
 from linksim.compare import compare
-from linksim.complexity import RoundTrip, count_parameters, counted_macs
+from linksim.complexity import RoundTrip, count_macs, count_parameters
 from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
 from linksim.settings import CodecSettings
@@ -62,7 +62,7 @@ def _complexity(codecs: Sequence[CodecSettings], side: int) -> pd.DataFrame:
     for settings in codecs:
         codec = codec_from_settings(settings)
         if isinstance(codec, NeuralCodec):
-            macs, scan_macs = counted_macs(RoundTrip(codec, side))
+            macs, scan_macs = count_macs(RoundTrip(codec, side).run)
             counts = {"parameters": count_parameters(codec), "macs": macs, "scan_macs": scan_macs}
         else:
             counts = {}

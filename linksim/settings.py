@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from linksim.errors import InputError
+from linksim.errors import InputError, one_line
 from linksim.neural_codec import Precision
 
 S = TypeVar("S", bound="Settings")
@@ -150,7 +150,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: must hold keys and values, such as 'snr_db: [1, 5, 9]'")
     return data

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from linksim.errors import InputError
+from linksim.errors import InputError, one_line
 
 
 def content_key(what: Mapping[str, Any]) -> str:
@@ -55,9 +55,9 @@ class Store:
             try:
                 frames.append(pd.read_parquet(self._path(key)))
             except (OSError, ValueError) as error:
-                reason = " ".join(str(error).split())
                 raise InputError(
-                    f"{self._path(key)}: not a readable point ({reason}); delete it and run again"
+                    f"{self._path(key)}: not a readable point ({one_line(error)}); "
+                    "delete it and run again"
                 ) from None
         return pd.concat(frames, ignore_index=True)
 

@@ -129,6 +129,11 @@ class Training(L.LightningModule):
         self.log("lr", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
         return loss
 
+    def forward(self, batch: tuple[int, tuple[Tensor, Tensor]]) -> Transmission:
+        """What becomes of (step, (images, labels)), with no loss: for BatchNorm's statistics."""
+        step, (images, _) = batch
+        return self.send(images.to(self.device), step)[0]
+
     def send(self, images: Tensor, step: int) -> tuple[Transmission, Tensor]:
         """The images over the link at the CBR and the SNRs [B] of a step, and those SNRs."""
         seed = derive_seed(self._recipe.seed, "step", step, self.global_rank)

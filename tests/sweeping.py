@@ -8,12 +8,17 @@ import torch
 from linksim.results import collect
 from linksim.scenario import Scenario
 from linksim.store import Store
-from linksim.sweep import plan_sweep, run_points
+from linksim.sweep import Plan, plan_sweep, run_points
 
 
 def rows_of(scenario: Scenario, folder: Path, batch_size: int = 1) -> pd.DataFrame:
     """The rows that a run into ``folder`` leaves."""
-    plan, store = plan_sweep(scenario), Store(folder)
+    return rows_of_plan(plan_sweep(scenario), folder, batch_size)
+
+
+def rows_of_plan(plan: Plan, folder: Path, batch_size: int = 1) -> pd.DataFrame:
+    """The same for a scenario that is planned already."""
+    store = Store(folder)
     run_points(plan, store, device=torch.device("cpu"), batch_size=batch_size)
     collect(plan, store, folder)
     return pd.read_parquet(folder / "rows.parquet")

@@ -7,7 +7,7 @@ import torch
 from layouts import tiny_data_set
 
 from linksim.codec_lookup import codec_from_settings
-from linksim.recipe import Recipe, load_recipe
+from linksim.recipe import load_recipe
 from linksim.train import train
 
 FOLDER = Path(__file__).parent.parent / "scenarios" / "train" / "paper"
@@ -20,9 +20,9 @@ def dry_run(path: Path, tmp_path: Path, crop: int | None = None) -> None:
     recipe = load_recipe(path)
     crop = crop or recipe.images.crop
     tiny_data_set(recipe.images.source, tmp_path / "data", (2 * crop + 8, 2 * crop))
-    images = recipe.images.model_copy(update={"root": tmp_path / "data", "crop": crop})
-    small = {"images": images.model_copy(update={"holdout": 1}), "steps": 2, "batch_size": 1}
-    recipe = Recipe.model_validate(recipe.model_copy(update=small).model_dump(by_alias=True))
+    changed = {"root": tmp_path / "data", "crop": crop, "holdout": 1}
+    images = recipe.images.model_copy(update=changed)
+    recipe = recipe.model_copy(update={"images": images, "steps": 2, "batch_size": 1})
     weights = train(recipe, tmp_path / "run")
     settings = recipe.codec.model_copy(update={"weights": str(weights)})
     codec = codec_from_settings(settings)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from sweeping import rows_of, rows_of_plan
 
 from linksim.errors import InputError
 from linksim.results import collect
 from linksim.scenario import Scenario
 from linksim.settings import CodecSettings
 from linksim.store import Store
-from linksim.sweep import Plan, codec_identity, plan_sweep, run_points
+from linksim.sweep import codec_identity, plan_sweep, run_points
 
 THUMBNAIL = f"{Path(__file__).parent / 'thumbnail.py'}:Thumbnail"
 CPU = torch.device("cpu")
@@ -35,15 +36,8 @@ def scenario(**changes: object) -> Scenario:
     return Scenario.model_validate({**settings, **changes})
 
 
-def rows_of(plan: Plan, folder: Path, batch_size: int = 1) -> pd.DataFrame:
-    store = Store(folder)
-    run_points(plan, store, device=CPU, batch_size=batch_size)
-    collect(plan, store, folder)
-    return pd.read_parquet(folder / "rows.parquet")
-
-
 def test_rows_say_what_was_done(tmp_path: Path) -> None:
-    rows = rows_of(plan_sweep(scenario(trials=2)), tmp_path)
+    rows = rows_of(scenario(trials=2), tmp_path)
     assert len(rows) == 2 * 3 * 2
     assert list(rows["image"].unique()) == ["kodim01", "kodim02", "kodim03"]
     assert set(rows["snr_db"]) == {0, 10}
@@ -65,7 +59,7 @@ def test_rows_do_not_depend_on_the_batch(tmp_path: Path) -> None:
             ]
         )
     )
-    one, three = (rows_of(plan, tmp_path / str(n), batch_size=n) for n in (1, 3))
+    one, three = (rows_of_plan(plan, tmp_path / str(n), batch_size=n) for n in (1, 3))
     thumbnail = one["codec"].str.contains("Thumbnail")
     pd.testing.assert_frame_equal(one[thumbnail], three[thumbnail], check_exact=True)
     # A neural codec's matrix products may round differently for another batch.
@@ -80,7 +74,7 @@ def test_several_channels(tmp_path: Path) -> None:
     """Points over a channel are the same whether others stand beside it; labels only name them."""
     estimated = {**OFDM, "label": "LS", "pilots": PILOTS, "estimation": "ls"}
     channels = [{"type": "rayleigh"}, OFDM, estimated]
-    rows = rows_of(plan_sweep(scenario(channel=channels)), tmp_path / "all", batch_size=3)
+    rows = rows_of(scenario(channel=channels), tmp_path / "all", batch_size=3)
     names = list(rows["channel"].unique())
     assert names[0] == "rayleigh(coherence=symbol), mmse"
     assert names[1].startswith("ofdm(TDL-A, 100 ns")
@@ -91,7 +85,7 @@ def test_several_channels(tmp_path: Path) -> None:
     assert by_channel["pilot_symbols"].unique().explode().tolist() == [0, 0, 12]
     assert rows["padding_symbols"].dropna().unique().tolist() == [168 - data, 156 - data]
     assert rows.groupby("channel")["papr_db"].count().to_dict()["LS"] == 6
-    alone = rows_of(plan_sweep(scenario(channel=estimated)), tmp_path / "alone")
+    alone = rows_of(scenario(channel=estimated), tmp_path / "alone")
     same = rows[rows["channel"] == "LS"].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, same[alone.columns], check_exact=True, check_dtype=False)
     summary = pd.read_csv(tmp_path / "all" / "summary.csv")
@@ -99,10 +93,12 @@ def test_several_channels(tmp_path: Path) -> None:
 
 
 def test_codecs_snrs_and_order_share_the_channel(tmp_path: Path) -> None:
-    alone = rows_of(plan_sweep(scenario(snr_db=[10])), tmp_path / "a")
+    alone = rows_of(scenario(snr_db=[10]), tmp_path / "a")
     other = {"codec": THUMBNAIL, "label": "other", "options": {"factor": 16}}
     again = {"codec": THUMBNAIL, "label": "thumbnail"}
-    among = rows_of(plan_sweep(scenario(snr_db=[20, 10], codecs=[other, again])), tmp_path / "b")
+    among = rows_of_plan(
+        plan_sweep(scenario(snr_db=[20, 10], codecs=[other, again])), tmp_path / "b"
+    )
     same = among[(among["codec"] == "thumbnail") & (among["snr_db"] == 10)].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, same, check_exact=True)
 
@@ -192,8 +188,7 @@ def test_costs_are_counted_where_the_scenario_asks(tmp_path: Path) -> None:
     """DeepJSCC's five convolutions a side, by hand, at 64x64; a codec without layers costs none."""
     codecs = [{"codec": "deepjscc", "options": {"latent_channels": 8}}, {"codec": THUMBNAIL}]
     plan = plan_sweep(scenario(codecs=codecs, cbr=1 / 12, complexity=64))
-    run_points(plan, Store(tmp_path), device=CPU)
-    collect(plan, Store(tmp_path), tmp_path)
+    rows_of_plan(plan, tmp_path)
     costs = pd.read_csv(tmp_path / "complexity.csv")
     inner = 25 * (16 * 32 + 2 * 32 * 32 + 32 * 8)  # a tap each, at a quarter of the side
     side = 32**2 * 25 * 3 * 16 + 16**2 * inner
