@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from baselines.gdn import GDN
 from linksim.errors import InputError
 from linksim.neural_codec import NeuralCodec, Rate
-from linksim.transform_init import initialise_convolutions
+from linksim.nn.transform_init import initialise_convolutions
 
 
 class ADJSCC(NeuralCodec):

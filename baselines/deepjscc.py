@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from linksim.codec import Decoded, Received, RxInfo
 from linksim.neural_codec import NeuralCodec, Rate
-from linksim.transform_init import initialise_convolutions
+from linksim.nn.transform_init import initialise_convolutions
 
 _WEAKEST = 1e-3  # gain, of a channel that carries nothing
 

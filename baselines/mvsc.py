@@ -16,9 +16,9 @@ from torchvision.ops import SqueezeExcitation
 from baselines.mambavision import ConvolutionBlock, WindowLevel
 from linksim.codec import Decoded, Frame, Received
 from linksim.errors import InputError
-from linksim.layers import PatchDivision
-from linksim.link import unit_power
+from linksim.link.link import unit_power
 from linksim.neural_codec import NeuralCodec, Rate
+from linksim.nn.layers import PatchDivision
 from linksim.units import linear_to_db
 
 _IMAGE_WEIGHT, _SNR_WEIGHT, _SIGNAL_WEIGHT, _CLASS_WEIGHT = 0.1, 0.1, 10.0, 10.0

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 
 from linksim.errors import InputError
-from linksim.layers import ChannelModNet, PatchDivision, PatchMerging
 from linksim.neural_codec import NeuralCodec, Rate
-from linksim.transform_init import initialise_hierarchy
+from linksim.nn.layers import ChannelModNet, PatchDivision, PatchMerging
+from linksim.nn.transform_init import initialise_hierarchy
 
 SnrAdaptation = Literal["modnet", "none"]
 

@@ -1,5 +1,5 @@
 """``python -m linksim``."""
 
-from linksim.cli import main
+from linksim.cli.app import main
 
 main()

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from linksim.codec import Codec, Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError
+from linksim.settings import Precision
 
 Rate = Literal["fixed", "nested"]
-Precision = Literal["fp32", "bf16"]
 
 
 class NeuralCodec(Codec, nn.Module):
@@ -78,7 +78,7 @@ class NeuralCodec(Codec, nn.Module):
         return None
 
     def initialise_as_transform(self) -> list[nn.Parameter]:
-        """Start from a linear transform codec (:mod:`linksim.transform_init`), not from noise.
+        """Start from a linear transform codec (:mod:`linksim.nn.transform_init`), not from noise.
 
         Returns the parameters that hold it, which a recipe can let learn at a rate of their own.
         Raises InputError for a codec that does not say how.

@@ -17,7 +17,6 @@ from pydantic import (
 )
 
 from linksim.errors import InputError, one_line
-from linksim.neural_codec import Precision
 
 S = TypeVar("S", bound="Settings")
 
@@ -61,6 +60,7 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+Precision = Literal["fp32", "bf16"]
 Metric = Literal["psnr", "ssim", "ms_ssim", "lpips"]
 Db = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Cbr = Annotated[float, BeforeValidator(_parse_ratio), Field(gt=0, le=10, allow_inf_nan=False)]
@@ -109,20 +109,22 @@ class CodecSettings(Settings):
     preset, options: a named set of constructor options, and single ones over it.
     weights: a safetensors file, or ``zoo:NAME`` for those shipped with linksim.
     precision: of a neural codec's layers; symbols and metrics are float32 always.
-    label: how tables and figures call it.
+    label: how tables and figures call it; the codec if left out.
     """
 
     codec: str
-    label: str | None = None
+    label: str = ""
     preset: str | None = None
     options: dict[str, Any] = {}
     weights: str | None = None
     precision: Precision = "fp32"
 
-    @property
-    def name(self) -> str:
-        """The label, or the codec's name."""
-        return self.label or self.codec
+    @model_validator(mode="before")
+    @classmethod
+    def _labelled(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("label") and "codec" in data:
+            return {**data, "label": data["codec"]}
+        return data
 
 
 def load_settings(path: Path, model: type[S]) -> S:

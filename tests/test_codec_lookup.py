@@ -1,14 +1,13 @@
 """Codecs by name, by module and by file."""
 
-from pathlib import Path
-
 import pytest
 
 from linksim.codec import Codec
 from linksim.codec_lookup import build_codec, codec_names, find_codec, option_names
 from linksim.errors import InputError
+from tests.helpers.places import HELPERS
 
-THUMBNAIL = Path(__file__).parent / "thumbnail.py"
+THUMBNAIL = HELPERS / "thumbnail.py"
 
 
 def test_by_entry_point_module_and_file() -> None:

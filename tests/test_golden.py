@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from linksim.channels import Awgn
 from linksim.codec_lookup import build_codec, neural_codec_names
-from linksim.images import open_images
-from linksim.link import Link
+from linksim.images.sets import open_images
+from linksim.link.flat import Awgn
+from linksim.link.link import Link
+from linksim.link.transmission import encode, transmit, uniform_snr
 from linksim.neural_codec import NeuralCodec
-from linksim.transmission import encode, transmit, uniform_snr
 
-GOLDEN = Path(__file__).with_name("golden.json")
+GOLDEN = Path(__file__).parent / "data" / "golden.json"
 SIDE = 64
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linksim.channels import Rayleigh
 from linksim.codec import Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError
-from linksim.link import Link
+from linksim.link.flat import Rayleigh
+from linksim.link.link import Link
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
 from linksim.units import channel_bandwidth_ratio, symbol_budget
 

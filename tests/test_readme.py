@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from linksim.recipe import load_recipe
-from linksim.results import collect
-from linksim.scenario import Scenario
-from linksim.store import Store
-from linksim.sweep import plan_sweep, run_points
-from linksim.train import train
+from linksim.results.collect import collect
+from linksim.sweep.plan import plan_sweep
+from linksim.sweep.run import run_points
+from linksim.sweep.scenario import Scenario
+from linksim.sweep.store import Store
+from linksim.training.recipe import load_recipe
+from linksim.training.train import train
 
 README = Path(__file__).parent.parent / "README.md"
 KODAK = Path(__file__).parent.parent / "linksim" / "data" / "kodak"
@@ -52,7 +53,7 @@ def test_the_example_trains_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     run_points(plan, store, device=torch.device("cpu"))
     summary: pd.DataFrame = collect(plan, store, tmp_path / "results")
-    assert list(summary["codec"]) == ["Mine", "bpg_ldpc"]
+    assert list(summary["label"]) == ["Mine", "bpg_ldpc"]
 
 
 def test_it_names_what_is_there() -> None:

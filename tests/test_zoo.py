@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from linksim.codec_lookup import codec_from_settings
-from linksim.images import open_images
-from linksim.link import Link
+from linksim.images.sets import open_images
+from linksim.link.link import Link
+from linksim.link.transmission import Transmission, encode, transmit, uniform_snr
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
-from linksim.recipe import Recipe
 from linksim.settings import CodecSettings
-from linksim.transmission import Transmission, encode, transmit, uniform_snr
+from linksim.training.recipe import Recipe
 from linksim.units import symbol_budget
 from linksim.zoo import weights_path, zoo_names
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from linksim.layers import Linear, linear
+from linksim.nn.layers import Linear, linear
 from linksim.selective_scan import ScanParameters, selective_scan_bidirectional
 from linksim.selective_scan.initial import initial_a_log, initial_delta_bias
 

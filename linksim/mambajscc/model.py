@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from linksim.errors import InputError
-from linksim.layers import ChannelModNet, PatchDivision, PatchMerging
 from linksim.mambajscc.blocks import BlockConfig, ScanDirections, VSSMBlock
 from linksim.neural_codec import NeuralCodec, Rate
-from linksim.transform_init import initialise_hierarchy
+from linksim.nn.layers import ChannelModNet, PatchDivision, PatchMerging
+from linksim.nn.transform_init import initialise_hierarchy
 
 ChannelAdaptation = Literal["csi_rest", "modnet", "none"]
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from counting import giga_macs, mega_parameters
 
 from baselines.adjscc import ADJSCC, AttentionFeature
 from baselines.gdn import GDN
 from linksim.errors import InputError
+from tests.helpers.counting import giga_macs, mega_parameters
 
 
 def test_table_1() -> None:

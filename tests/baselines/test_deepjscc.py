@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from counting import giga_macs, mega_parameters
 
 from baselines.deepjscc import DeepJSCC
+from tests.helpers.counting import giga_macs, mega_parameters
 
 
 def test_table_1() -> None:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from baselines.keras import KerasCodec, import_tensorflow
-from linksim.channels import Awgn
 from linksim.codec import Received, RxInfo, TxInfo
 from linksim.codec_lookup import build_codec
 from linksim.errors import InputError
-from linksim.link import Link
-from linksim.transmission import encode, transmit
+from linksim.link.flat import Awgn
+from linksim.link.link import Link
+from linksim.link.transmission import encode, transmit
 
 SIZE = (16, 24)
 REALS = 4 * 6 * 8  # the latent of `pair` for an image of that size

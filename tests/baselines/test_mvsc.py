@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from baselines.mambavision import Attention, MambaVisionMixer, WindowLevel
 from baselines.mvsc import MVSC, MVSC4, SignalEstimator, snr_estimate_db
-from linksim.channels import Rayleigh
 from linksim.codec import Decoded, Frame, Received
 from linksim.errors import InputError
-from linksim.link import Link
+from linksim.link.flat import Rayleigh
+from linksim.link.link import Link
 from linksim.neural_codec import pair_reals
 
 

@@ -9,14 +9,14 @@ from baselines.adjscc import ADJSCC
 from baselines.deepjscc import DeepJSCC
 from baselines.mvsc import MVSC, MVSC4
 from baselines.swinjscc import SwinJSCC
-from linksim.channels import Awgn
 from linksim.codec import Decoded, Received, RxInfo, TxInfo
 from linksim.errors import InputError
-from linksim.images import open_images
-from linksim.link import Link, unit_power
-from linksim.metrics import psnr
+from linksim.images.sets import open_images
+from linksim.link.flat import Awgn
+from linksim.link.link import Link, unit_power
+from linksim.link.transmission import Transmission, encode, transmit
+from linksim.metrics.quality import psnr
 from linksim.neural_codec import NeuralCodec
-from linksim.transmission import Transmission, encode, transmit
 
 CODECS = (DeepJSCC, ADJSCC, SwinJSCC, MVSC, MVSC4)
 SIZES = ((8, 8), (32, 32), (96, 64), (255, 257), (768, 512))

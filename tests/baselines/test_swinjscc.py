@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from counting import giga_macs, mega_parameters
 
 from baselines.swinjscc import SwinJSCC
 from linksim.errors import InputError
+from tests.helpers.counting import giga_macs, mega_parameters
 
 
 def test_table_1() -> None:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linksim.channels import Awgn
 from linksim.codec import Received, RxInfo, TxInfo
-from linksim.complexity import count_macs, count_parameters
 from linksim.errors import InputError
-from linksim.link import Link
+from linksim.link.flat import Awgn
+from linksim.link.link import Link
+from linksim.link.transmission import Transmission, encode, transmit
 from linksim.mambajscc.blocks import SS2D, BlockConfig, VSSMBlock
 from linksim.mambajscc.model import MambaJSCC
-from linksim.transmission import Transmission, encode, transmit
+from linksim.sweep.complexity import count_macs, count_parameters
 
 GOLDEN = (0.61732, 0.37190, 0.45547, 0.36270, 0.48870, -0.12045, 0.58793, 0.41109)
 TINY = MambaJSCC.presets["tiny"]

@@ -6,13 +6,13 @@ from types import ModuleType
 
 import pytest
 import torch
-from recurrence import Case, random_case, recurrence, relative_error
 from torch import Tensor
 from torch.nn import functional as F
 
-from linksim.bench_scan import mamba_reference
+from linksim.bench.scan import mamba_reference
 from linksim.errors import InputError
 from linksim.selective_scan import cuda
+from tests.helpers.recurrence import Case, random_case, recurrence, relative_error
 
 
 def kernel(

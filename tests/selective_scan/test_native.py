@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recurrence import Case, decaying_case, random_case, recurrence, relative_error
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,6 +17,7 @@ from linksim.selective_scan import (
     selective_scan_bidirectional,
 )
 from linksim.selective_scan.kernel import DETAIL, KERNEL
+from tests.helpers.recurrence import Case, decaying_case, random_case, recurrence, relative_error
 
 pytestmark = pytest.mark.skipif(KERNEL is None, reason=DETAIL)
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recurrence import Case, random_case, recurrence, relative_error
 from torch import Tensor
 
 from linksim.errors import InputError
 from linksim.selective_scan import backend as backend_module
 from linksim.selective_scan import selective_scan, selective_scan_bidirectional
 from linksim.selective_scan.backend import backends, choose_backend
+from tests.helpers.recurrence import Case, random_case, recurrence, relative_error
 
 
 def reference(case: Case) -> Tensor:

@@ -1,0 +1,216 @@
+"""The command line: ``python -m linksim`` or ``linksim``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from linksim.errors import InputError, PointsFailedError
+from linksim.runtime import keep_freed_memory
+
+app = typer.Typer(
+    name="linksim",
+    help="Wireless image transmission, end to end: neural and classical codecs over one link.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console()
+
+OutOption = Annotated[Path, typer.Option(help="Folder for result folders.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if any.")]
+
+
+@app.command()
+def run(
+    scenario: Annotated[Path, typer.Argument(help="A scenario file (YAML).")],
+    out: OutOption = Path("results"),
+    device: DeviceOption = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through together.")] = 1,
+    overwrite: Annotated[bool, typer.Option(help="Compute finished points again.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the points, by Dask.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
+    ] = None,
+) -> None:
+    """Work off a scenario: every codec at every SNR and bandwidth, into tables.
+
+    Finished points are kept: a run that was cut off goes on, a finished one does nothing.
+    """
+    from linksim.cli.run import run_scenario
+
+    run_scenario(
+        scenario,
+        out=out,
+        device=device,
+        limit=limit,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        workers=workers,
+        scheduler=scheduler,
+        console=console,
+    )
+
+
+@app.command()
+def plot(
+    results: Annotated[Path, typer.Argument(help="A result folder, or a folder of them.")],
+) -> None:
+    """Draw the figures of result folders from their tables: PDF, SVG and PNG."""
+    from linksim.plot.draw import plot_results
+
+    for path in plot_results(results):
+        console.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A training recipe (YAML).")],
+    out: Annotated[Path, typer.Option(help="Folder for training folders.")] = Path("runs"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, in the recipe's place.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Photographs, in the recipe's place.")] = None,
+) -> None:
+    """Train a codec by a recipe, going on where an earlier run of it stopped.
+
+    Ends in a safetensors file, with a card, that a scenario can name under 'weights'.
+    """
+    from linksim.cli.train import train_recipe
+
+    train_recipe(recipe, out=out, steps=steps, data=data, console=console)
+
+
+@app.command()
+def complexity(
+    codec: Annotated[str | None, typer.Argument(help="A codec, as 'codecs' lists them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every neural codec.")] = False,
+    preset: Annotated[str | None, typer.Option(help="A preset; with --all: paper.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value: a constructor option. Repeatable.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Count parameters and multiply-accumulates, and time encode and decode."""
+    from linksim.cli.measure import show_complexity
+
+    show_complexity(
+        codec,
+        everything=everything,
+        preset=preset,
+        settings=settings or [],
+        size=size,
+        as_json=as_json,
+        console=console,
+    )
+
+
+bench_app = typer.Typer(
+    help="Time the scan kernel, the codecs or the link, side by side in one process.",
+    no_args_is_help=True,
+)
+app.add_typer(bench_app, name="bench")
+CsvOption = Annotated[Path, typer.Option(help="Where to write the table as CSV.")]
+
+
+@bench_app.command("scan")
+def bench_scan(
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Also torch.compile of our reference: minutes.")
+    ] = False,
+    csv: CsvOption = Path("bench_scan.csv"),
+) -> None:
+    """The selective scan: native kernel, pure torch, and mamba-ssm's reference if installed."""
+    from linksim.bench.scan import bench_scan as measured
+    from linksim.cli.measure import write_bench
+
+    write_bench(measured(compiled=compiled), csv, console)
+
+
+@bench_app.command("codec")
+def bench_codec(
+    codecs: Annotated[
+        list[str] | None, typer.Argument(help="name:preset pairs, such as mambajscc:paper.")
+    ] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(min=1, help="Side of the image in pixels; may be repeated.")
+    ] = None,
+    csv: CsvOption = Path("bench_codec.csv"),
+) -> None:
+    """Encode and decode one image, each codec in fp32 and in bf16."""
+    from linksim.bench.codecs import bench_codecs, in_both_precisions
+    from linksim.cli.measure import parse_pairs, write_bench
+
+    pairs = parse_pairs(codecs or ["mambajscc:paper", "swinjscc:paper", "mambajscc:small"])
+    write_bench(bench_codecs(in_both_precisions(pairs), sizes=size or [256]), csv, console)
+
+
+@bench_app.command("link")
+def bench_link(
+    codecs: Annotated[
+        list[str] | None, typer.Argument(help="name:preset pairs, such as mambajscc:paper.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 256,
+    csv: CsvOption = Path("bench_link.csv"),
+) -> None:
+    """Show how much of a sweep's time is the codec's own, and how much linksim's."""
+    from linksim.bench.link import bench_link as measured
+    from linksim.cli.measure import parse_pairs, show_own_share, write_bench
+    from linksim.settings import CodecSettings
+
+    pairs = parse_pairs(codecs or ["mambajscc:small", "mambajscc:paper"])
+    table = measured(
+        [CodecSettings(codec=name, preset=preset) for name, preset in pairs], size=size
+    )
+    write_bench(table, csv, console)
+    show_own_share(table, console)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files, for editors that complete them."""
+    import json
+
+    from linksim.sweep.scenario import Scenario
+
+    schema = Scenario.model_json_schema()
+    about = "Another file, relative to this one, whose keys hold where this one has none."
+    schema["properties"]["base"] = {"type": "string", "description": about}
+    print(json.dumps(schema, indent=2))
+
+
+@app.command()
+def codecs() -> None:
+    """List the codecs that a scenario can name."""
+    from linksim.cli.info import list_codecs
+
+    list_codecs(console)
+
+
+@app.command()
+def info() -> None:
+    """Show versions, devices, scan backends and shipped weights."""
+    from linksim.cli.info import show_info
+
+    show_info(console)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit status 2."""
+    keep_freed_memory()
+    try:
+        app()
+    except InputError as error:
+        print(f"linksim: {error}", file=sys.stderr)
+        sys.exit(2)
+    except PointsFailedError as error:
+        print(f"linksim: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("linksim: stopped; what was finished is kept", file=sys.stderr)
+        sys.exit(130)

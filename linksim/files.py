@@ -1,0 +1,62 @@
+"""Files written whole or not at all, their digests, and locks between processes."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from PIL import Image
+from torch import Tensor
+
+from linksim.errors import InputError
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write an image, uint8 [3, H, W]."""
+    picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same path waiting, so that only one makes the file.
+
+    The lock goes when the process does, however it ends. In a folder that cannot be written there
+    is none.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.with_name(f".{path.name}.lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary path)`` and rename the outcome to ``path``.
+
+    A reader sees the old file or the new one. Raises InputError where the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; what was finished before is kept"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

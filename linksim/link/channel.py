@@ -1,0 +1,118 @@
+"""What a channel is: its settings, which a scenario names, and the realisations it draws.
+
+Fading and noise of one seed are the same whatever is sent, at whatever SNR.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from linksim.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """What reaches the equaliser: y = h*x + noise, as far as the receiver knows h.
+
+    y: complex64 [B, n]. h: complex64 [B, n], the gains as the receiver has them.
+    no: float32 [B, n], or [B] if alike for all symbols: variance of all in y that is not h*x.
+    uses: int64 [B], complex channel uses of each image; pilots, padding: int64 [B], those of them
+        that are pilots, and those left empty.
+    papr_db: float32 [B], peak-to-average power ratio of what was sent; None without a waveform.
+    """
+
+    y: Tensor
+    h: Tensor
+    no: Tensor
+    uses: Tensor
+    pilots: Tensor | None = None
+    padding: Tensor | None = None
+    papr_db: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realisation(ABC):
+    """One draw of a channel for a batch: its fading and its noise.
+
+    h: complex64 [B, …], the gains. noise: of that shape, variance 1.
+    """
+
+    h: Tensor
+    noise: Tensor
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """How many data symbols an image it has room for."""
+
+    @abstractmethod
+    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+        """Send symbols complex64 [B, n], n <= length, the first ``used`` [B] of each image, at
+        noise variances ``no`` [B]."""
+
+
+class ChannelSettings(Settings, ABC):
+    """A channel, known by its settings."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """All settings in words: what tells channels apart."""
+
+    @property
+    def fading_name(self) -> str:
+        """What of the settings determines fading and noise, which are drawn from it."""
+        return self.name
+
+    @property
+    def shown_name(self) -> str:
+        """How tables and figures call it."""
+        return self.name
+
+    def data_symbols(self, uses: int) -> int:
+        """How many data symbols that many complex channel uses carry."""
+        return uses
+
+    def draw(
+        self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
+    ) -> Realisation:
+        """One realisation of ``length`` data symbols a seed: no image depends on its batch.
+
+        Drawn on the CPU whatever the device, so that every device meets the same channel.
+        """
+        draws = [self.draw_batch(seed, 1, length) for seed in seeds]
+        h = torch.cat([draw.h for draw in draws])
+        noise = torch.cat([draw.noise for draw in draws])
+        return replace(draws[0], h=h.to(device), noise=noise.to(device))
+
+    @abstractmethod
+    def draw_batch(
+        self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
+    ) -> Realisation:
+        """Realisations of a whole batch from one seed, drawn on ``device``: fast, for training."""
+
+
+def seed_sionna(seed: int, device: str) -> None:
+    """Seed Sionna's generator of a device."""
+    # Not config.seed: that reseeds torch's global generator too.
+    from sionna.phy import config
+
+    config.torch_rng(device).manual_seed(seed)
+
+
+def unit_noise(batch: int, length: int, device: str) -> Tensor:
+    """Noise of variance 1, complex64 [batch, length], from Sionna's generator as it stands."""
+    noise: Tensor = _sionna_awgn(device)(torch.zeros(batch, length, dtype=torch.complex64), 1.0)
+    return noise
+
+
+@lru_cache
+def _sionna_awgn(device: str) -> Any:
+    from sionna.phy.channel import AWGN
+
+    return AWGN(precision="single", device=device)

@@ -1,0 +1,119 @@
+"""Flat channels on Sionna: y = h*x + sqrt(no)*n, E|h|^2 = E|n|^2 = 1."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from linksim import batch_exact
+from linksim.link.channel import Arrival, ChannelSettings, Realisation, seed_sionna, unit_noise
+from linksim.units import db_to_linear
+
+Coherence = Literal["symbol", "frame"] | PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatRealisation(Realisation):
+    """One draw of a flat channel for a batch; h and noise complex64 [B, N]."""
+
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.h.shape[1]
+
+    def apply(self, symbols: Tensor, no: Tensor) -> Tensor:
+        """y = h*x + sqrt(no)*n for symbols [B, n], n <= N, and noise variances no [B]."""
+        n = symbols.shape[1]
+        noise = batch_exact.scale(self.noise[:, :n], no.sqrt()[:, None])
+        return batch_exact.multiply(self.h[:, :n], symbols) + noise
+
+    def split(self, length: int) -> "tuple[FlatRealisation, FlatRealisation]":
+        """What the first ``length`` symbols meet, and what the others do."""
+        first = FlatRealisation(h=self.h[:, :length], noise=self.noise[:, :length])
+        return first, FlatRealisation(h=self.h[:, length:], noise=self.noise[:, length:])
+
+    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+        """The gains are known to the receiver, and nothing but data is sent."""
+        h = self.h[:, : symbols.shape[1]]
+        return Arrival(y=self.apply(symbols, no), h=h, no=no, uses=used)
+
+
+class FlatChannel(ChannelSettings):
+    """A channel with one complex gain a symbol, known to the receiver."""
+
+    @property
+    def name(self) -> str:
+        """The settings in words, such as ``rayleigh(coherence=symbol)``."""
+        settings = self.model_dump(exclude={"type"})
+        inside = ", ".join(f"{key}={value}" for key, value in settings.items())
+        kind = getattr(self, "type", type(self).__name__)
+        return f"{kind}({inside})" if inside else str(kind)
+
+    def draw_batch(
+        self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
+    ) -> FlatRealisation:
+        """As :meth:`ChannelSettings.draw_batch`."""
+        place = str(device)
+        seed_sionna(seed, place)
+        noise = unit_noise(batch, length, place)
+        return FlatRealisation(h=self._gains(batch, length, place), noise=noise)
+
+    @abstractmethod
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        """h, complex64 [batch, length], from Sionna's generator as it stands."""
+
+
+class Awgn(FlatChannel):
+    """Additive white Gaussian noise: h = 1."""
+
+    type: Literal["awgn"] = "awgn"
+
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        return torch.ones(batch, length, dtype=torch.complex64, device=device)
+
+
+class Rayleigh(FlatChannel):
+    """Rayleigh fading: complex Gaussian gains, independent every ``coherence`` symbols.
+
+    coherence: ``symbol`` (fast fading), a number of symbols, or ``frame`` (one gain an image).
+    """
+
+    type: Literal["rayleigh"] = "rayleigh"
+    coherence: Coherence = "symbol"
+
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        return _scattered(batch, length, self.coherence, device)
+
+
+class Rician(FlatChannel):
+    """Rician fading: a line of sight of phase zero and a Rayleigh part.
+
+    k_db: K-factor in dB, the power of the line of sight over that of the Rayleigh part.
+    """
+
+    type: Literal["rician"] = "rician"
+    k_db: float = Field(ge=-100, le=100)
+    coherence: Coherence = "symbol"
+
+    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+        k = db_to_linear(self.k_db)
+        scattered = _scattered(batch, length, self.coherence, device)
+        return float((k / (k + 1)) ** 0.5) + float((1 / (k + 1)) ** 0.5) * scattered
+
+
+def _scattered(batch: int, length: int, coherence: Coherence, device: str) -> Tensor:
+    block = {"symbol": 1, "frame": length}[coherence] if isinstance(coherence, str) else coherence
+    blocks = -(-length // block)
+    gains: Tensor = _sionna_rayleigh(device)(batch * blocks).reshape(batch, blocks)
+    return gains.repeat_interleave(block, dim=1)[:, :length]
+
+
+@lru_cache
+def _sionna_rayleigh(device: str) -> Any:
+    from sionna.phy.channel import GenerateFlatFadingChannel
+
+    return GenerateFlatFadingChannel(1, 1, precision="single", device=device)

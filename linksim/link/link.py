@@ -1,0 +1,187 @@
+"""One transmission: unit power, channel, equaliser, and the ledger of what it cost.
+
+frame --> unit power per image --> channel --> equaliser --> Received, Ledger
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from linksim import batch_exact
+from linksim.codec import CodedBits, Frame, Received
+from linksim.errors import InputError
+from linksim.link.channel import Arrival, Realisation
+from linksim.link.equalizer import Equalizer, equalize
+from linksim.link.flat import Awgn, Rayleigh, Rician
+from linksim.link.ofdm import Ofdm
+from linksim.units import snr_db_to_no
+
+_DRAWS_KEPT = 8  # of a probe, which is asked for the same ones at one SNR after the other
+
+Channel = Annotated[Awgn | Rayleigh | Rician | Ofdm, Field(discriminator="type")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What each image of a batch cost; every field int64 [B].
+
+    symbols: complex channel uses, pilots and padding included: what the CBR counts.
+    pilot_symbols: those of them that are pilots.
+    payload_bits, crc_bits, parity_bits, padding_bits: a digital frame's bits; zeros for others.
+    side_info_bits: bits told to the receiver outside the channel.
+    padding_symbols: those of the symbols that carry nothing, at the end of the last OFDM slot.
+    papr_db: float32 [B], peak-to-average power ratio of the OFDM signal; what the amplifier pays.
+        Both are None for channels without a waveform.
+    """
+
+    symbols: Tensor
+    pilot_symbols: Tensor
+    payload_bits: Tensor
+    crc_bits: Tensor
+    parity_bits: Tensor
+    padding_bits: Tensor
+    side_info_bits: Tensor
+    padding_symbols: Tensor | None = None
+    papr_db: Tensor | None = None
+
+    def with_pilots(self, count: int) -> "Ledger":
+        """The ledger with ``count`` pilots more an image."""
+        symbols, pilots = self.symbols + count, self.pilot_symbols + count
+        return replace(self, symbols=symbols, pilot_symbols=pilots)
+
+
+class Link:
+    """A channel and its equaliser.
+
+    equalizer: ``mmse`` or ``zf``. None takes MMSE for fading channels and hands AWGN through as it
+        is (ZF with h = 1), as the papers do.
+    """
+
+    def __init__(self, channel: Channel, equalizer: Equalizer | None = None) -> None:
+        self.channel = channel
+        self.equalizer: Equalizer = equalizer or ("zf" if isinstance(channel, Awgn) else "mmse")
+
+    @property
+    def name(self) -> str:
+        """Channel and equaliser in words."""
+        return f"{self.channel.name}, {self.equalizer}"
+
+    @property
+    def shown_name(self) -> str:
+        """How tables and figures call it."""
+        shown = self.channel.shown_name
+        return self.name if shown == self.channel.name else shown
+
+    def transmit(
+        self, frame: Frame, *, snr_db: Tensor, realisation: Realisation
+    ) -> tuple[Received, Ledger]:
+        """Send a frame over a realisation of the channel at snr_db [B].
+
+        The realisation is for the whole symbol budget; a shorter frame meets the start of it.
+        Raises InputError for a frame that breaks the contract.
+        """
+        check_frame(frame, batch=len(snr_db), max_symbols=realisation.length)
+        no = snr_db_to_no(snr_db.double()).to(frame.symbols.device, torch.float32)
+        symbols = unit_power(frame.symbols, frame.used)
+        arrival = realisation.send(symbols, frame.used, no)
+        received = equalize(
+            arrival.y,
+            arrival.h,
+            arrival.no,
+            kind=self.equalizer,
+            used=frame.used,
+            side_info=frame.side_info,
+        )
+        return received, ledger_of(frame, arrival)
+
+    def data_symbols(self, uses: int) -> int:
+        """How many data symbols that many channel uses carry; InputError if they carry none."""
+        return self.channel.data_symbols(uses)
+
+    def draw(self, seeds: Sequence[int], max_symbols: int, device: torch.device) -> Realisation:
+        """Channel realisations with room for that many data symbols, one a seed."""
+        return self.channel.draw(seeds, max_symbols, device)
+
+
+class LinkProbe:
+    """The statistics of a link, for a codec's calibration (:class:`linksim.codec.ChannelProbe`)."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._draw = lru_cache(maxsize=_DRAWS_KEPT)(link.channel.draw_batch)
+
+    @property
+    def name(self) -> str:
+        """Channel and equaliser in words."""
+        return self._link.name
+
+    def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
+        """Send symbols [B, N] over channels drawn from ``seed``."""
+        batch, length = symbols.shape
+        realisation = self._draw(seed, batch, length, symbols.device)
+        snr = torch.full((batch,), snr_db, device=symbols.device)
+        return self._link.transmit(Frame.analog(symbols), snr_db=snr, realisation=realisation)[0]
+
+
+def unit_power(symbols: Tensor, used: Tensor) -> Tensor:
+    """Scale each image's used symbols to E|x|^2 = 1 and zero the rest; complex64 [B, N].
+
+    An image of all-zero symbols stays zero: there is nothing to scale.
+    """
+    in_use = torch.arange(symbols.shape[1], device=symbols.device) < used[:, None]
+    symbols = torch.where(in_use, symbols, 0)
+    # In float64, since a float32 sum's last bit depends on how many images are summed at once.
+    energy = torch.view_as_real(symbols).double().square().sum(dim=(1, 2))
+    mean_power = (energy / used.clamp(min=1)).float()
+    silent = mean_power <= 0
+    scale = torch.where(silent, 1, mean_power).rsqrt()
+    return batch_exact.scale(symbols, scale[:, None])
+
+
+def check_frame(frame: Frame, *, batch: int, max_symbols: int) -> None:
+    """Raise InputError, in one line, for a frame that breaks the contract."""
+    symbols, used = frame.symbols, frame.used
+    if symbols.ndim != 2 or symbols.dtype != torch.complex64 or len(symbols) != batch:
+        raise InputError(
+            f"a frame's symbols are {symbols.dtype} {list(symbols.shape)}; "
+            f"wanted torch.complex64 [{batch}, N]"
+        )
+    if used.shape != (batch,) or used.dtype != torch.int64:
+        raise InputError(f"a frame's used is {used.dtype} {list(used.shape)}; wanted int64 [B]")
+    most = int(used.max())
+    if int(used.min()) < 1 or most > symbols.shape[1]:
+        raise InputError(f"a frame uses {used.tolist()} of its {symbols.shape[1]} symbols")
+    if symbols.shape[1] > max_symbols:
+        raise InputError(
+            f"a frame has {symbols.shape[1]} symbols an image; the budget is {max_symbols}"
+        )
+    if not bool(torch.isfinite(torch.view_as_real(symbols)).all()):
+        raise InputError("a frame holds symbols that are not finite")
+    if (frame.side_info is None) != (frame.side_info_bits is None):
+        raise InputError("a frame with side_info must declare its side_info_bits, and vice versa")
+    if frame.side_info is not None and frame.side_info_bits is not None:
+        for data, bits in zip(frame.side_info, frame.side_info_bits.tolist(), strict=True):
+            if not 8 * len(data) - 8 < bits <= 8 * len(data) and not (bits == 0 == len(data)):
+                raise InputError(f"a frame declares {bits} bits for {len(data)} bytes of side_info")
+
+
+def ledger_of(frame: Frame, arrival: Arrival) -> Ledger:
+    """The costs: bits as the frame declares them, symbols as the channel counted them."""
+    none = torch.zeros_like(frame.used)
+    bits = frame.bits or CodedBits(payload=none, crc=none, parity=none, padding=none)
+    return Ledger(
+        symbols=arrival.uses,
+        pilot_symbols=none if arrival.pilots is None else arrival.pilots,
+        payload_bits=bits.payload,
+        crc_bits=bits.crc,
+        parity_bits=bits.parity,
+        padding_bits=bits.padding,
+        side_info_bits=none if frame.side_info_bits is None else frame.side_info_bits,
+        padding_symbols=arrival.padding,
+        papr_db=arrival.papr_db,
+    )

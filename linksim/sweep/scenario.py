@@ -1,0 +1,138 @@
+"""A scenario: which images, codecs and channel, at which SNRs and bandwidths; YAML, validated."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from linksim.link.equalizer import Equalizer
+from linksim.link.flat import FlatChannel
+from linksim.link.knowledge import SnrKnowledge
+from linksim.link.link import Channel
+from linksim.settings import (
+    Cbr,
+    CbrList,
+    CodecSettings,
+    Db,
+    Metric,
+    Settings,
+    SnrList,
+    load_settings,
+)
+from linksim.sweep.stopping import Until
+
+Side = PositiveInt | tuple[PositiveInt, PositiveInt]
+
+
+class ImagesSettings(Settings):
+    """Which images: ``kodak`` (shipped), ``folder`` or a data set's layout below ``root``."""
+
+    source: str = "kodak"
+    root: Path | None = None
+    split: str | None = None
+    crop: Side | None = None
+    resize: Side | None = None
+    limit: PositiveInt | None = None
+
+
+class PicturesSettings(Settings):
+    """Which reconstructions, over the first channel, to keep as PNG files for the picture grid."""
+
+    images: tuple[str, ...] = Field(min_length=1)
+    snr_db: Db
+    cbr: Cbr | None = None
+
+
+def _knowledge_entries(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+KnowledgeList = Annotated[
+    tuple[SnrKnowledge, ...], BeforeValidator(_knowledge_entries), Field(min_length=1)
+]
+
+
+def _channel_entries(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _codec_entry(value: object) -> object:
+    return {"codec": value} if isinstance(value, str) else value
+
+
+class Scenario(Settings):
+    """One sweep: every codec at every SNR and CBR over the same images and the same channels.
+
+    channel: one, or a list.
+    seed: of all randomness. trials: independent channel realisations an image; until: as many as
+        each point needs for a narrow interval, instead.
+    snr_db: Es/N0 in dB, a list or {from, to, step}. cbr: channel uses over 3*H*W, a list or one.
+    snr_knowledge: what either side believes of the SNR, one setting or a list to compare; the
+        truth if left out.
+    outage: for each metric named, what it must reach: tables then tell how often it does not.
+    complexity: side in pixels of the square image at which parameters and multiply-accumulates of
+        the codecs are counted, for a table and a figure of quality against cost.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = 0
+    images: ImagesSettings = ImagesSettings()
+    channel: Annotated[tuple[Channel, ...], BeforeValidator(_channel_entries), Field(min_length=1)]
+    equalizer: Equalizer | None = None
+    snr_db: SnrList
+    cbr: CbrList
+    snr_knowledge: KnowledgeList | None = None
+    trials: PositiveInt = 1
+    until: Until | None = None
+    outage: Annotated[dict[Metric, float], Field(min_length=1)] | None = None
+    metrics: tuple[Metric, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
+    codecs: tuple[Annotated[CodecSettings, BeforeValidator(_codec_entry)], ...] = Field(
+        min_length=1
+    )
+    pictures: PicturesSettings | None = None
+    complexity: PositiveInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "csi" in data:
+            raise ValueError("csi: this key is called snr_knowledge now; its values are as before")
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        named = {
+            "codecs": [codec.label for codec in self.codecs],
+            "channel": [channel.shown_name for channel in self.channel],
+            "snr_knowledge": [known.name for known in self.snr_knowledge or ()],
+        }
+        for key, names in named.items():
+            repeated = {name for name in names if names.count(name) > 1}
+            if repeated:
+                raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
+        flat = all(isinstance(channel, FlatChannel) for channel in self.channel)
+        if not flat and any(known.pilots for known in self.snr_knowledge or ()):
+            raise ValueError(
+                "snr_knowledge: the SNR is estimated from pilots over flat channels only; OFDM has "
+                "pilots of its own"
+            )
+        if self.until is not None and "trials" in self.model_fields_set:
+            raise ValueError("trials and until: only one of them can say how many trials there are")
+        for key, metrics in (
+            ("until.metric", [self.until.metric] if self.until else []),
+            ("outage", list(self.outage or {})),
+        ):
+            for metric in metrics:
+                if metric not in self.metrics:
+                    raise ValueError(f"{key}: {metric} is not in metrics")
+        if self.pictures is not None:
+            if self.pictures.snr_db not in self.snr_db:
+                raise ValueError(f"pictures.snr_db {self.pictures.snr_db:g} is not in snr_db")
+            if self.pictures.cbr is not None and self.pictures.cbr not in self.cbr:
+                raise ValueError(f"pictures.cbr {self.pictures.cbr:g} is not in cbr")
+        return self
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read and validate a scenario file; raises InputError."""
+    return load_settings(path, Scenario)

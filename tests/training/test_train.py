@@ -1,0 +1,282 @@
+"""Training: learns, resumes exactly, repeats exactly, and leaves weights that a scenario takes."""
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from scipy.stats import chisquare
+
+from baselines.mvsc import MVSC
+from linksim.codec_lookup import codec_from_settings
+from linksim.errors import InputError
+from linksim.seeding import derive_seed
+from linksim.settings import CodecSettings
+from linksim.training import train as module_under_test
+from linksim.training.callbacks import BATCHES
+from linksim.training.data import split_images
+from linksim.training.recipe import Recipe, load_recipe
+from linksim.training.train import train
+from tests.helpers.layouts import smooth_picture
+from tests.helpers.places import HELPERS, ROOT
+
+CONV = f"{HELPERS / 'conv.py'}:Conv"
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve smooth random pictures of 80x100."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for i in range(12):
+        smooth_picture(i, (100, 80)).save(folder / f"{i:02}.png")
+    return folder
+
+
+def recipe(photographs: Path, **changes: object) -> Recipe:
+    settings: dict[str, object] = {
+        "name": "conv",
+        "codec": {"codec": CONV},
+        "channel": {"type": "rayleigh"},
+        "snr_db": [1, 10, 19],
+        "cbr": {"low": 1 / 96, "high": 1 / 24},
+        "images": {"root": photographs, "crop": 32, "holdout": 3},
+        "validation": {"every": 20, "snr_db": [1, 19]},
+        "steps": 40,
+        "batch_size": 4,
+        "lr": 0.01,
+        "warmup": 4,
+        "ema": 0.8,
+        "checkpoint_every": 5,
+    }
+    return Recipe.model_validate({**settings, **changes})
+
+
+def test_it_learns_and_leaves_weights_with_a_card(photographs: Path, tmp_path: Path) -> None:
+    path = train(recipe(photographs), tmp_path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["steps"] == 40
+    assert card["images_seen"] == 160
+    assert card["held_out_images"] == ["00", "04", "08"]
+    assert card["training_images"] == 9
+    assert torch.__version__.startswith(card["versions"]["torch"])
+    untrained = train(recipe(photographs, steps=1, name="untrained"), tmp_path / "untrained")
+    before = json.loads(untrained.with_suffix(".json").read_text())
+    assert card["validation"]["val_psnr"] > before["validation"]["val_psnr"] + 3
+    assert card["validation"]["psnr_19dB"] > card["validation"]["psnr_1dB"]
+    assert (tmp_path / "csv" / "start_0" / "metrics.csv").is_file()
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+    codec = codec_from_settings(CodecSettings(codec=CONV, weights=str(path)))
+    assert isinstance(codec, torch.nn.Module)
+    assert not codec.training
+    weights = load_file(path)
+    assert all(torch.equal(value, weights[name]) for name, value in codec.state_dict().items())
+
+
+def test_it_learns_over_ofdm(photographs: Path, tmp_path: Path) -> None:
+    """Through clipping, fading and estimation, as far as gradients must come."""
+    channel = {
+        "type": "ofdm",
+        "model": "TDL-A",
+        "delay_spread_ns": 100,
+        "subcarriers": 12,
+        "symbols_per_slot": 2,
+        "pilots": {"symbols": [0], "spacing": 3},
+        "estimation": "ls",
+        "clipping": {"backoff_db": 4},
+    }
+    psnr = {}
+    for steps in (1, 30):
+        path = train(recipe(photographs, channel=channel, steps=steps), tmp_path / str(steps))
+        psnr[steps] = json.loads(path.with_suffix(".json").read_text())["validation"]["val_psnr"]
+    assert psnr[30] > psnr[1] + 2
+
+
+def test_weights_remember_their_options(photographs: Path, tmp_path: Path) -> None:
+    wide = {"codec": CONV, "preset": "wide"}
+    path = train(recipe(photographs, codec=wide, steps=1), tmp_path)
+    codec = codec_from_settings(CodecSettings(codec=CONV, weights=str(path)))
+    assert codec.latent_channels == 32  # type: ignore[attr-defined]
+    other = CodecSettings(codec=CONV, weights=str(path), options={"latent_channels": 8})
+    with pytest.raises(InputError, match="do not fit Conv"):
+        codec_from_settings(other)
+
+
+def test_cut_off_and_gone_on_is_as_if_it_had_not_been(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(recipe(photographs), tmp_path / "whole")
+
+    from linksim.training import train as module
+
+    step = module.Training.training_step
+
+    def power_cut(self: module.Training, *args: object) -> torch.Tensor:
+        if self.global_step == 18:
+            raise RuntimeError("power cut")
+        return step(self, *args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Training, "training_step", power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(recipe(photographs), tmp_path / "cut")
+    resumed = train(recipe(photographs), tmp_path / "cut")
+    curve = pd.read_csv(resumed.with_suffix(".csv"))
+    assert curve["step"].is_unique
+    assert list(curve.dropna(subset="val_psnr")["step"]) == [19, 39, 40]
+    a, b = load_file(whole), load_file(resumed)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_another_seed_is_another_training(photographs: Path, tmp_path: Path) -> None:
+    paths = [
+        train(recipe(photographs, steps=2, seed=seed), tmp_path / str(i))
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    one, same, other = (load_file(path)["encoder.weight"] for path in paths)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("loss", ["ms_ssim", "lpips"])
+def test_other_losses(photographs: Path, tmp_path: Path, loss: str) -> None:
+    images = {"root": photographs, "crop": 64, "holdout": 3, "downscale": None}
+    path = train(recipe(photographs, loss=loss, steps=2, precision="bf16", images=images), tmp_path)
+    assert path.is_file()
+
+
+def test_both_ends_of_the_rate_are_trained(photographs: Path) -> None:
+    """Eight channels at most: each number is drawn, all as often."""
+    settings = recipe(photographs, cbr={"low": 1 / 96, "high": 1 / 12})
+    draw = torch.Generator().manual_seed(0)
+    drawn = [module_under_test._draw_cbr(settings, 1 / 96, draw) * 96 for _ in range(4000)]
+    counts = np.bincount(np.rint(drawn).astype(int), minlength=9)[1:]
+    assert np.allclose(drawn, np.rint(drawn))
+    assert chisquare(counts).pvalue > 0.001
+
+
+def test_held_out_photographs_are_not_trained_on(photographs: Path) -> None:
+    training, held_out = split_images(recipe(photographs))
+    assert set(training.names).isdisjoint(held_out.names)
+    assert len(training) + len(held_out) == 12
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CIFAR-10's layout as folders: ten classes of six pictures of 32x32, each class one colour."""
+    root = tmp_path_factory.mktemp("cifar10")
+    random = np.random.default_rng(0)
+    for label in range(10):
+        folder = root / "train" / f"class{label}"
+        folder.mkdir(parents=True)
+        colour = random.integers(40, 216, 3)
+        for i in range(6):
+            pixels = colour + random.integers(-20, 21, (32, 32, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    return root
+
+
+def labelled_recipe(root: Path, **changes: object) -> Recipe:
+    images = {"source": "cifar10", "root": root, "split": "train", "crop": 32, "downscale": None}
+    return recipe(root, images={**images, "holdout": 20}, cbr=1 / 12, **changes)
+
+
+def test_as_many_of_each_class_are_held_out(labelled: Path) -> None:
+    training, held_out = split_images(labelled_recipe(labelled))
+    assert (len(training), len(held_out)) == (40, 20)
+    assert [held_out.labels.count(label) for label in range(10)] == [2] * 10
+    assert set(training.names).isdisjoint(held_out.names)
+
+
+def test_mvsc4_learns_from_labelled_images(labelled: Path, tmp_path: Path) -> None:
+    mvsc4 = {"codec": "mvsc4", "preset": "cifar10"}
+
+    def validation(name: str, steps: int) -> dict[str, float]:
+        made = labelled_recipe(
+            labelled, name=name, codec=mvsc4, channel={"type": "awgn"}, steps=steps, batch_size=20,
+            snr_db=[1, 7, 13], validation={"every": 100, "snr_db": [1, 13]}, ema=None,
+        )  # fmt: skip
+        card = json.loads(train(made, tmp_path / name).with_suffix(".json").read_text())
+        return card["validation"]  # type: ignore[no-any-return]
+
+    before, after = validation("untrained", 1), validation("trained", 60)
+    assert before["val_accuracy"] < 0.4
+    assert after["val_accuracy"] > before["val_accuracy"] + 0.2
+    assert after["val_snr_error_db"] < before["val_snr_error_db"]
+    assert after["val_psnr"] > before["val_psnr"]
+    mean = (after["accuracy_1dB"] + after["accuracy_13dB"]) / 2
+    assert after["val_accuracy"] == pytest.approx(mean, abs=1e-3)
+
+
+def test_a_codec_that_wants_labels_says_so(photographs: Path, tmp_path: Path) -> None:
+    settings = {"codec": "mvsc4", "preset": "cifar10"}
+    with pytest.raises(InputError, match=r"labels 0\.\.9; a batch holds -1"):
+        train(recipe(photographs, codec=settings, cbr=1 / 12, steps=1), tmp_path)
+
+
+def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holdout is 12, but .* holds 12 images"):
+        split_images(recipe(photographs, images={"root": photographs, "holdout": 12}))
+    for images, message in (
+        ({"source": "imagenet"}, "'imagenet' is no source; allowed are kodak, folder, classes"),
+        ({"crop": 64}, "source 'folder' needs a root"),
+        ({"source": "cifar10", "root": photographs, "split": "valid"}, "allowed are test, train"),
+    ):
+        with pytest.raises(InputError, match=message):
+            split_images(recipe(photographs, images=images))
+    with pytest.raises(InputError, match="'bpg_ldpc' is not neural"):
+        train(recipe(photographs, codec={"codec": "bpg_ldpc"}), tmp_path)
+    with pytest.raises(InputError, match=r"the loss is (nan|inf)"):
+        train(recipe(photographs, lr=1e30, warmup=0, ema=None), tmp_path)
+    path = tmp_path / "r.yaml"
+    path.write_text("codec: {codec: mambajscc}\nlearning_rate: 1\n")
+    with pytest.raises(InputError, match=r"unknown key 'learning_rate' \(allowed: "):
+        load_recipe(path)
+
+
+def test_shipped_recipes_are_valid() -> None:
+    folder = ROOT / "scenarios" / "recipes"
+    names = {load_recipe(path).name for path in folder.glob("**/*.yaml")}
+    assert {"mambajscc-small-rayleigh", "mvsc4-cifar10", "mvsc-small-rayleigh"} <= names
+
+
+@pytest.mark.slow
+def test_two_runs_of_a_shipped_recipe_are_alike(shared: Path, tmp_path: Path) -> None:
+    """The first 100 steps of MambaJSCC's weights, on real photographs."""
+    path = ROOT / "scenarios/recipes/mambajscc_small_rayleigh.yaml"
+    settings = load_recipe(path)
+    images = settings.images.model_copy(update={"root": shared / "data" / "train", "last": None})
+    settings = settings.model_copy(update={"images": images, "steps": 100})
+    for name in ("one", "other"):
+        train(settings, tmp_path / name)
+    one, other = (
+        pd.read_csv(tmp_path / name / "mambajscc-small-rayleigh.csv") for name in ("one", "other")
+    )
+    assert len(one["loss"].dropna()) == 2
+    np.testing.assert_allclose(one["loss"], other["loss"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(one["val_psnr"], other["val_psnr"], rtol=0, atol=1e-2)
+
+
+def test_averaged_weights_get_batch_norms_of_their_own(photographs: Path, tmp_path: Path) -> None:
+    """The first BatchNorm sees images alone: its mean is that of the convolution before it, with
+    the averaged weights, over the batches that would have come next."""
+    mvsc = {"codec": "mvsc", "preset": "cifar10"}
+    made = recipe(photographs, codec=mvsc, cbr=1 / 12, steps=6, lr=0.03, ema=0.5, snr_db=[5])
+    path = train(made, tmp_path)
+    codec = codec_from_settings(CodecSettings(**mvsc, weights=str(path)))
+    assert isinstance(codec, MVSC)
+    training, held_out = split_images(made)
+    module = module_under_test.Training(made, codec, training, held_out)
+    crops = module.train_dataloader().dataset._crops  # type: ignore[attr-defined]
+    batches = module_under_test.Batches(
+        crops, batch_size=4, seed=derive_seed(made.seed, "batches", 0), first_step=6,
+        crop_of=made.crop_of,
+    )  # fmt: skip
+    with torch.no_grad():
+        means = [codec.encoder[0](images).mean((0, 2, 3)) for images, _ in islice(batches, BATCHES)]
+    torch.testing.assert_close(codec.encoder[1].running_mean, torch.stack(means).mean(0))
