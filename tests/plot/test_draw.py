@@ -118,7 +118,7 @@ def test_beliefs_are_an_axis(tmp_path: Path) -> None:
     names = [facet.name for facet in against_snr(summary)]
     assert names == ["vs_snr_-6-dB", "vs_snr_+6-dB", "vs_snr_none"]
     one, seven = against_knowledge(summary)
-    assert [one.name, seven.name] == ["vs_csi_snr1", "vs_csi_snr7"]
+    assert [one.name, seven.name] == ["vs_snr_knowledge_snr1", "vs_snr_knowledge_snr7"]
     axes = plot._curves(seven, "psnr", codec_looks(summary)).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == beliefs
     bpg = summary[(summary["label"] == "bpg") & (summary["snr_db"] == 7)]
@@ -165,7 +165,7 @@ def test_differences_from_the_first_codec(tmp_path: Path) -> None:
     assert lines["psnr"].tolist() == [0.1, 0.7] * 2
     assert set(lines["psnr_hi"]) == {2.0}
     (folder / "compare.csv").write_text("codec\na\n")
-    with pytest.raises(InputError, match=r"compare.csv: no column reference, "):
+    with pytest.raises(InputError, match=r"compare.csv: no column label, reference, "):
         plot_results(folder)
 
 
@@ -348,10 +348,10 @@ def test_bad_tables(tmp_path: Path) -> None:
     for content, message in (
         (b"", "not a readable table"),
         (b"\xff\xfe\x00", "not a readable table"),
-        (b"codec,snr_db\na,1\n", "no column is_bound, channel, cbr, images, cbr_realised"),
-        (b"codec,is_bound,channel,snr_db,cbr,images,cbr_realised\n", "the table has no lines"),
+        (b"label,snr_db\na,1\n", "no column is_bound, channel, cbr, images, cbr_realised"),
+        (b"label,is_bound,channel,snr_db,cbr,images,cbr_realised\n", "the table has no lines"),
         (
-            b"codec,is_bound,channel,snr_db,cbr,images,cbr_realised\na,False,c,1,1,1,1\n",
+            b"label,is_bound,channel,snr_db,cbr,images,cbr_realised\na,False,c,1,1,1,1\n",
             "no metric to plot",
         ),
     ):

@@ -12,13 +12,13 @@ ROWS = ROOT / "results" / "rayleigh_sweep" / "rows.parquet"
 
 
 def _rows(
-    codec: str, psnr: np.ndarray, *, snr_db: float = 4.0, cbr: float = 1 / 12, **more: object
+    label: str, psnr: np.ndarray, *, snr_db: float = 4.0, cbr: float = 1 / 12, **more: object
 ) -> pd.DataFrame:
     """Rows of one point from psnr values [images, trials]."""
     images, trials = psnr.shape
     return pd.DataFrame(
         {
-            "label": codec,
+            "label": label,
             "channel": "awgn",
             "snr_db": snr_db,
             "cbr": cbr,
@@ -51,7 +51,7 @@ def test_only_what_both_sent_is_compared() -> None:
 def test_each_codec_against_each_before_it_at_each_belief() -> None:
     values = np.random.default_rng(0).normal(30, 3, size=(5, 1))
     rows = pd.concat(
-        _rows(codec, values + gain, snr_db=snr_db, csi=csi)
+        _rows(codec, values + gain, snr_db=snr_db, snr_knowledge=csi)
         for codec, gain in (("a", 0), ("b", 1), ("c", 3))
         for snr_db in (1.0, 7.0)
         for csi in ("right", "wrong")
@@ -146,7 +146,7 @@ def test_what_only_one_reports_is_left_out() -> None:
     rows = pd.concat(
         _rows("a", values + snr_db, snr_db=snr_db, accuracy=1.0) for snr_db in (1.0, 4.0, 7.0, 10.0)
     )
-    other = rows.drop(columns="accuracy").assign(codec="b", psnr=rows["psnr"] + 1)
+    other = rows.drop(columns="accuracy").assign(label="b", psnr=rows["psnr"] + 1)
     table = compare(pd.concat([rows, other]))
     assert set(table["quantity"]) == {"psnr", "bd_psnr_over_snr", "bd_snr_at_psnr"}
 

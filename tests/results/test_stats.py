@@ -94,7 +94,7 @@ def test_order_of_rows_does_not_matter() -> None:
 def test_codecs_keep_their_order_and_snrs_are_sorted() -> None:
     values = _quality(3)
     points = [("mamba", 7.0), ("bpg", 10.0), ("mamba", 1.0), ("bpg", -2.0)]
-    rows = pd.concat([_rows(values, codec=codec, snr_db=snr) for codec, snr in points])
+    rows = pd.concat([_rows(values, label=codec, snr_db=snr) for codec, snr in points])
     lines = summarise(rows)
     expected = [("mamba", 1.0), ("mamba", 7.0), ("bpg", -2.0), ("bpg", 10.0)]
     assert list(zip(lines["label"], lines["snr_db"], strict=True)) == expected
@@ -123,5 +123,5 @@ def test_one_image_has_no_interval() -> None:
 
 
 def test_missing_column() -> None:
-    with pytest.raises(InputError, match="rows: no column cbr, image; found codec,"):
+    with pytest.raises(InputError, match="rows: no column cbr, image; found label,"):
         summarise(_rows(_quality(2)).drop(columns=["cbr", "image"]))

@@ -111,7 +111,7 @@ def test_a_codec_is_prepared_once_a_worker(
     prepared = []
     original = sweep.prepare
     monkeypatch.setattr(
-        cluster, "prepare", lambda *given: prepared.append(given[1].name) or original(*given)
+        cluster, "prepare", lambda *given: prepared.append(given[1].label) or original(*given)
     )
     plan = plan_sweep(scenario())
     run_points_on_dask(plan, Store(tmp_path), scheduler=scheduler)
@@ -128,7 +128,7 @@ def test_a_failing_point_is_named_and_the_others_are_kept(scheduler: str, tmp_pa
     ):
         run_points_on_dask(plan, Store(tmp_path), scheduler=scheduler)
     missing = [p for p in plan.points if p.key not in Store(tmp_path)]
-    assert [(p.codec.name, p.snr_db) for p in missing] == [("faulty", 5)]
+    assert [(p.codec.label, p.snr_db) for p in missing] == [("faulty", 5)]
 
 
 def test_points_of_bad_input_are_named(

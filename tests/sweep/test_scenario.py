@@ -31,7 +31,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert scenario.channel == (Rayleigh(coherence=8),)
     assert scenario.snr_db == (1, 3, 5, 7, 9, 11, 13, 15, 17, 19)
     assert scenario.cbr == (1 / 48, 0.05)
-    assert [codec.name for codec in scenario.codecs] == ["mambajscc", "fixed"]
+    assert [codec.label for codec in scenario.codecs] == ["mambajscc", "fixed"]
     assert scenario.images.source == "kodak"
 
 

@@ -31,6 +31,7 @@ static inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 
 static inline Vec broadcast(float x) { return x - Vec{}; }
 
+// The larger of both; b where it is not a number, which a limit as a lets through.
 static inline Vec vmax(Vec a, Vec b) {  // GCC 12 makes a compare and a blend of ?:
 #if defined(__AVX512F__)
   return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
@@ -81,7 +82,7 @@ static inline Exp2 exp2_parts(Vec t) {
 // t is held to [-126, 127].
 static inline Exp2 exp2_parts(Vec t) {
   constexpr float ROUND = 0x1.8p23f + 127.0f;  // adding it leaves k + 127 in the last bits
-  t = -vmax(-vmax(t, broadcast(-126.0f)), broadcast(-127.0f));
+  t = -vmax(broadcast(-127.0f), -vmax(broadcast(-126.0f), t));
   const Vec biased = t + ROUND;
   const Vec f = t - (biased - ROUND);
   Vec q = broadcast(0x1.5bba14p-10f);
@@ -114,7 +115,7 @@ static inline Vec softplus(Vec x) {
   p = p * z + 0.33319098f;
   p = p * z - 0.49999493f;
   p = p * z + 0.99999994f;
-  return vmax(x, Vec{}) + p * z;
+  return vmax(Vec{}, x) + p * z;
 }
 
 // The derivative of softplus.
