@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from linksim.errors import InputError
+from linksim.images.reading import MAX_PIXELS
 from linksim.images.sources import KODAK, SOURCES, Source
 from linksim.seeding import derive_seed
 
@@ -50,11 +51,13 @@ class ImageSet(Sequence[ImageItem]):
         *,
         crop: tuple[int, int] | None = None,
         resize: Size | None = None,
+        max_pixels: int = MAX_PIXELS,
         class_names: Sequence[str] = (),
     ) -> None:
         self._sources = tuple(sources)
         self._crop = crop
         self._resize = resize
+        self._max_pixels = max_pixels
         self.class_names = tuple(class_names)
 
     @property
@@ -73,6 +76,7 @@ class ImageSet(Sequence[ImageItem]):
             [self._sources[i] for i in indices],
             crop=self._crop,
             resize=self._resize,
+            max_pixels=self._max_pixels,
             class_names=self.class_names,
         )
 
@@ -87,8 +91,10 @@ class ImageSet(Sequence[ImageItem]):
         if isinstance(index, slice):
             return self.subset(range(len(self))[index])
         source = self._sources[index]
-        image = source.read()
+        crop_at_once = self._crop if self._resize is None else None
+        image = source.read(crop=crop_at_once, max_pixels=self._max_pixels)
         if self._resize is not None:
+            _check_resize_fits(source.name, image.shape[-2:], self._resize, self._max_pixels)
             image = _resized(image, self._resize)
         if self._crop is not None:
             image = centre_crop(image, self._crop, name=source.name)
@@ -103,12 +109,14 @@ def open_images(
     crop: Size | None = None,
     resize: Size | None = None,
     limit: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> ImageSet:
     """The images of a data set, in a fixed order.
 
     source: one of :data:`linksim.images.sources.SOURCES`.
         ``kodak``: the 24 Kodak photographs, which come with linksim.
-        ``folder``: every image file below ``root``, sorted by path.
+        ``folder``: every image file below ``root``, sorted by path; what else it holds is counted
+        in one line of the log.
         ``classes``: one folder a class below ``root``; the classes take turns, so that a limit
         keeps them balanced.
         ``celeba``: torchvision's layout, ``root/celeba``; split train, valid, test (default) or
@@ -122,17 +130,18 @@ def open_images(
     resize: before the crop, (height, width), or one number for the shorter side; bicubic with
         antialiasing.
     limit: keep only the first so many.
+    max_pixels: a file that holds a larger image is refused before it is decoded.
 
     Raises InputError for a missing or empty folder and an unknown source or split; reading an item
-    raises it for a file that is broken or smaller than the crop.
+    raises it for a file that is broken, too large or smaller than the crop.
     """
     if source not in SOURCES:
         raise InputError(f"images: {source!r} is no source; allowed are {', '.join(SOURCES)}")
     if limit is not None and limit < 1:
         raise InputError(f"images: limit is {limit}; it must be at least 1")
     for key, size in (("crop", crop), ("resize", resize)):
-        if size is not None and min(_pair(size)) < 1:
-            raise InputError(f"images: {key} is {size}; sides must be at least 1 pixel")
+        if size is not None and not 1 <= min(_pair(size)) <= max(_pair(size)) <= max_pixels:
+            raise InputError(f"images: {key} is {size}; sides are 1 pixel to {max_pixels}")
     if source == "kodak":
         root = KODAK
     elif root is None:
@@ -144,6 +153,7 @@ def open_images(
         sources[:limit],
         crop=None if crop is None else _pair(crop),
         resize=resize,
+        max_pixels=max_pixels,
         class_names=class_names,
     )
 
@@ -238,6 +248,18 @@ def _check_crop_fits(name: str, size: tuple[int, int], crop: tuple[int, int]) ->
         raise InputError(
             f"{name}: the image is {size[0]}x{size[1]} (height x width), the crop "
             f"{crop[0]}x{crop[1]}; crop less or resize first"
+        )
+
+
+def _check_resize_fits(name: str, size: Sequence[int], resize: Size, max_pixels: int) -> None:
+    if isinstance(resize, tuple):
+        pixels = resize[0] * resize[1]
+    else:
+        pixels = resize * resize * max(size) // min(size)
+    if pixels > max_pixels:
+        raise InputError(
+            f"{name}: resize {resize} makes {pixels} pixels of {size[0]}x{size[1]}; at most "
+            f"{max_pixels} are allowed (images.max_pixels)"
         )
 
 

@@ -1,60 +1,37 @@
-"""Where images come from: the layouts of known data sets, folders, and reading one file.
+"""Where images come from: folders, and the layouts of known data sets.
 
 Nothing is ever downloaded.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from linksim.errors import InputError
+from linksim.images.folders import image_files
+from linksim.images.reading import MAX_PIXELS, read_image
 
 KODAK = Path(__file__).parent.parent / "data" / "kodak"
-FILE_TYPES = frozenset(
-    (".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where one image comes from: its name, its label and how to read it."""
+    """Where one image comes from: a file, or pixels uint8 [3, H, W]; its name and its label."""
 
     name: str
-    read: Callable[[], Tensor]
+    place: Path | Tensor
     label: int | None = None
 
-
-def read_image(path: Path) -> Tensor:
-    """An image file as uint8 [3, H, W], upright as its EXIF orientation says.
-
-    Grey is repeated over the three channels; transparency is laid over white; colour profiles are
-    ignored. Raises InputError for a file that cannot be read and for PNG and TIFF of more than 8
-    bits a channel; of the other formats Pillow gives the values rounded to 8 bits.
-    """
-    try:
-        with Image.open(path) as file:
-            if _bits_above_8(file):
-                raise InputError(f"{path}: more than 8 bits a channel; convert it to 8-bit sRGB")
-            upright = ImageOps.exif_transpose(file)
-            if upright.has_transparency_data:
-                page = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(page, upright.convert("RGBA"))
-            pixels = np.array(upright.convert("RGB"))
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(path), "the file").splitlines()[0]
-        raise InputError(f"{path}: not a readable image ({reason})") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    def read(self, *, crop: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """The image, uint8 [3, H, W], as :func:`linksim.images.reading.read_image` gives it; what
+        is no file comes whole."""
+        if isinstance(self.place, Tensor):
+            return self.place.clone()
+        return read_image(self.place, crop=crop, max_pixels=max_pixels)
 
 
 Opened = tuple[list[Source], Sequence[str]]
@@ -88,10 +65,7 @@ def _open_celeba(root: Path, split: str | None) -> Opened:
             "celeba/list_eval_partition.txt and the other lists that come with it"
         ) from None
     folder = root / CelebA.base_folder / "img_align_celeba"
-    return [
-        Source(name=Path(name).stem, read=partial(read_image, folder / name))
-        for name in data.filename
-    ], ()
+    return [Source(name=Path(name).stem, place=folder / name) for name in data.filename], ()
 
 
 def _open_div2k(root: Path, split: str | None) -> Opened:
@@ -120,7 +94,7 @@ def _open_cifar10(root: Path, split: str | None) -> Opened:
         raise InputError(f"images: {root}: not a whole CIFAR-10 ({error})") from None
     pixels = torch.from_numpy(data.data).permute(0, 3, 1, 2)
     return [
-        Source(name=f"{split}/{i:05d}", read=partial(pixels[i].clone), label=int(label))
+        Source(name=f"{split}/{i:05d}", place=pixels[i], label=int(label))
         for i, label in enumerate(data.targets)
     ], data.classes
 
@@ -136,47 +110,46 @@ SOURCES: dict[str, Callable[[Path, str | None], Opened]] = {
 }
 
 
-def _files(root: Path, *, label: int | None = None, prefix: str = "") -> list[Source]:
-    """Every image file below a folder, sorted by path; hidden ones are left out."""
-    paths = [
-        path.relative_to(root)
-        for path in root.rglob("*")
-        if path.suffix.lower() in FILE_TYPES and not path.name.startswith(".") and path.is_file()
-    ]
-    if not paths:
-        kinds = ", ".join(sorted(kind[1:] for kind in FILE_TYPES))
-        raise InputError(f"images: {root}: no image files in this folder; looked for {kinds}")
-    names = {path: prefix + path.with_suffix("").as_posix() for path in paths}
+def _files(root: Path) -> list[Source]:
+    """Every image file below a folder, sorted by name."""
+    paths = image_files(root)
+    names = {path: path.with_suffix("").as_posix() for path in paths}
     name, times = Counter(names.values()).most_common(1)[0]
     if times > 1:
         raise InputError(
             f"images: {root}: {times} files are called {name!r} but for their extension; "
             "names must differ"
         )
-    return [
-        Source(name=names[path], read=partial(read_image, root / path), label=label)
-        for path in sorted(paths, key=lambda path: names[path])
-    ]
+    by_name = sorted(paths, key=lambda path: names[path])
+    return [Source(name=names[path], place=root / path) for path in by_name]
 
 
 def _class_folders(root: Path) -> Opened:
     """Images in one folder a class, the classes taking turns; labels follow the sorted names."""
     if not root.is_dir():
         raise InputError(f"images: {root}: no such folder; it should hold one folder a class")
-    folders = sorted(
-        path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+    names = sorted(
+        path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
-    if not folders:
+    if not names:
         raise InputError(f"images: {root}: no folders in it; it should hold one folder a class")
-    classes = [
-        _files(folder, label=label, prefix=f"{folder.name}/")
-        for label, folder in enumerate(folders)
-    ]
+    classes: dict[str, list[Source]] = {name: [] for name in names}
+    for source in _files(root):
+        folder, inside, _ = source.name.partition("/")
+        if not inside:
+            raise InputError(
+                f"images: {root}: the image {source.name!r} lies beside the class folders; "
+                "it belongs in one of them"
+            )
+        classes[folder].append(replace(source, label=names.index(folder)))
+    for name, members in classes.items():
+        if not members:
+            raise InputError(f"images: {root / name}: no image files in this folder of a class")
     turns = (
-        (images[turn] for images in classes if turn < len(images))
-        for turn in range(max(map(len, classes)))
+        (members[turn] for members in classes.values() if turn < len(members))
+        for turn in range(max(map(len, classes.values())))
     )
-    return [image for turn in turns for image in turn], [folder.name for folder in folders]
+    return [image for turn in turns for image in turn], names
 
 
 def _check_split(source: str, split: str | None, allowed: tuple[str, ...]) -> str:
@@ -187,9 +160,3 @@ def _check_split(source: str, split: str | None, allowed: tuple[str, ...]) -> st
         choice = f"allowed are {', '.join(allowed)}" if allowed else "it has no splits"
         raise InputError(f"images: split is {split!r} for {source!r}; {choice}")
     return split
-
-
-def _bits_above_8(file: Image.Image) -> bool:
-    """Whether Pillow would have to throw bits away (it does so for 16-bit RGB without a word)."""
-    raw_modes = [str(tile[3]) for tile in getattr(file, "tile", [])]
-    return file.mode[:1] in ("I", "F") or any(";16" in mode for mode in raw_modes)

@@ -64,6 +64,7 @@ def plan_sweep(scenario: Scenario) -> Plan:
         crop=images.crop,
         resize=images.resize,
         limit=images.limit,
+        max_pixels=images.max_pixels,
     )
     items, digest = _kept_and_digested(opened)
     links = tuple(Link(channel, scenario.equalizer) for channel in scenario.channel)

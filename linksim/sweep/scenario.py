@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
+from linksim.images.reading import MAX_PIXELS
 from linksim.link.equalizer import Equalizer
 from linksim.link.flat import FlatChannel
 from linksim.link.knowledge import SnrKnowledge
@@ -25,7 +26,10 @@ Side = PositiveInt | tuple[PositiveInt, PositiveInt]
 
 
 class ImagesSettings(Settings):
-    """Which images: ``kodak`` (shipped), ``folder`` or a data set's layout below ``root``."""
+    """Which images: ``kodak`` (shipped), ``folder`` or a data set's layout below ``root``.
+
+    max_pixels: a file that holds a larger image is refused.
+    """
 
     source: str = "kodak"
     root: Path | None = None
@@ -33,6 +37,7 @@ class ImagesSettings(Settings):
     crop: Side | None = None
     resize: Side | None = None
     limit: PositiveInt | None = None
+    max_pixels: PositiveInt = MAX_PIXELS
 
 
 class PicturesSettings(Settings):

@@ -59,7 +59,9 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 def split_images(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
     """(training, held-out) images: every so-many-th is held out, counted class by class."""
     source, root, holdout = recipe.images.source, recipe.images.root, recipe.images.holdout
-    images = open_images(source, root=root, split=recipe.images.split)
+    images = open_images(
+        source, root=root, split=recipe.images.split, max_pixels=recipe.images.max_pixels
+    )
     if len(images) <= holdout:
         raise InputError(
             f"images.holdout is {holdout}, but {root or source} holds {len(images)} images; "

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from linksim.images.reading import MAX_PIXELS
 from linksim.link.equalizer import Equalizer
 from linksim.link.link import Channel
 from linksim.settings import Cbr, CodecSettings, Db, Precision, Settings, SnrList, load_settings
@@ -62,6 +63,7 @@ class TrainingImages(Settings):
     downscale: each image is scaled by a random factor between the two before it is cropped (it
     removes JPEG artefacts).
     holdout: how many images are kept for validation; of labelled ones, as many of each class.
+    max_pixels: a file that holds a larger image is refused.
     """
 
     source: str = "folder"
@@ -73,6 +75,7 @@ class TrainingImages(Settings):
     downscale: tuple[float, float] | None = (0.5, 1.0)
     flip: bool = True
     holdout: PositiveInt = 16
+    max_pixels: PositiveInt = MAX_PIXELS
 
 
 class Validation(Settings):

@@ -11,7 +11,6 @@ from PIL import Image
 
 from linksim.errors import InputError
 from linksim.images.sets import ImageSet, TrainingCrops, centre_crop, open_images
-from linksim.images.sources import read_image
 from tests.helpers.layouts import write_celeba_lists
 
 
@@ -55,14 +54,13 @@ def test_centre_crop_resize_and_limit() -> None:
     assert [item.name for item in images[1:]] == ["kodim02"]
 
 
-def test_resize_keeps_what_is_smooth() -> None:
+def test_resize_keeps_what_is_smooth(tmp_path: Path) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 256)[None, :, None], (64, 256, 3)).round()
     half = np.broadcast_to(
         (np.linspace(0, 255, 256).reshape(128, 2).mean(1))[None, :, None], (32, 128, 3)
     )
-    from linksim.images.sets import _resized
-
-    got = _resized(torch.from_numpy(ramp.astype(np.uint8)).permute(2, 0, 1), 32)
+    _save(tmp_path / "ramp.png", ramp)
+    got = open_images("folder", root=tmp_path, resize=32)[0].image
     assert np.abs(got.permute(1, 2, 0).numpy()[:, 2:-2] - half[:, 2:-2]).max() <= 1
 
 
@@ -156,66 +154,6 @@ def test_celeba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_images("celeba", root=tmp_path, split="train")[0].image.shape == (3, 6, 8)
 
 
-def test_grey_palette_alpha_and_orientation(tmp_path: Path) -> None:
-    grey = tmp_path / "grey.png"
-    Image.fromarray(np.full((4, 5), 90, np.uint8)).save(grey)
-    assert read_image(grey).shape == (3, 4, 5)
-    assert read_image(grey).unique().tolist() == [90]
-
-    palette = tmp_path / "palette.png"
-    Image.fromarray(np.full((4, 5, 3), (10, 20, 30), np.uint8)).convert(
-        "P", palette=Image.Palette.ADAPTIVE
-    ).save(palette)
-    assert read_image(palette)[:, 0, 0].tolist() == [10, 20, 30]
-
-    alpha = tmp_path / "alpha.png"
-    pixels = np.zeros((1, 3, 4), np.uint8)  # black, of alpha 0, 51 and 255
-    pixels[0, :, 3] = (0, 51, 255)
-    Image.fromarray(pixels).save(alpha)
-    assert read_image(alpha)[0, 0].tolist() == [255, 204, 0]
-
-    turned = tmp_path / "turned.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by a quarter
-    Image.fromarray(np.full((8, 16, 3), 100, np.uint8)).save(turned, exif=exif)
-    assert read_image(turned).shape == (3, 16, 8)
-
-
-def test_16_bit_files_are_refused(tmp_path: Path) -> None:
-    grey = tmp_path / "grey16.png"
-    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(grey)
-    with pytest.raises(InputError, match=r"grey16\.png: more than 8 bits a channel"):
-        read_image(grey)
-
-
-def test_16_bit_colour_png_is_refused(tmp_path: Path) -> None:
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    path = tmp_path / "rgb16.png"
-    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)  # 1x1, 16 bits, RGB
-    pixels = zlib.compress(b"\0" + bytes(6))
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
-    with pytest.raises(InputError, match=r"rgb16\.png: more than 8 bits a channel"):
-        read_image(path)
-
-
-def test_truncated_image(tmp_path: Path) -> None:
-    path = _save(tmp_path / "cut.png", _noise(64, 64))
-    path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(InputError, match=r"cut\.png: not a readable image"):
-        read_image(path)
-    with pytest.raises(InputError, match=r"gone\.png: no such image"):
-        read_image(tmp_path / "gone.png")
-
-
 def test_bad_requests(tmp_path: Path) -> None:
     _save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"'kodac' is no source; allowed are kodak, folder,"):
@@ -227,6 +165,10 @@ def test_bad_requests(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: no image files"):
         open_images("folder", root=tmp_path / "empty")
+    _save(tmp_path / "beside" / "cat" / "1.png")
+    _save(tmp_path / "beside" / "2.png")
+    with pytest.raises(InputError, match="image '2' lies beside the class folders"):
+        open_images("classes", root=tmp_path / "beside")
     with pytest.raises(InputError, match="no folders in it"):
         open_images("classes", root=tmp_path / "empty")
     with pytest.raises(InputError, match=r"split is 'dev' for 'div2k'; allowed are valid, train"):
@@ -235,6 +177,10 @@ def test_bad_requests(tmp_path: Path) -> None:
         open_images("kodak", split="test")
     with pytest.raises(InputError, match="limit is 0; it must be at least 1"):
         open_images("kodak", limit=0)
+    with pytest.raises(InputError, match=r"crop is 0; sides are 1 pixel to"):
+        open_images("kodak", crop=0)
+    with pytest.raises(InputError, match=r"a: resize 30000 makes 1200000000 pixels of 6x8"):
+        open_images("folder", root=tmp_path, resize=30_000)[0]
     with pytest.raises(InputError, match=r"a: the image is 6x8 .*, the crop 7x7"):
         open_images("folder", root=tmp_path, crop=7)[0]
     _save(tmp_path / "a.jpg")

@@ -10,8 +10,8 @@ from scipy.ndimage import correlate1d
 from torch import Tensor
 
 from linksim.errors import InputError
+from linksim.images.reading import read_image
 from linksim.images.sets import open_images
-from linksim.images.sources import read_image
 from linksim.metrics import quality as metrics
 from linksim.metrics.lpips import LPIPS
 from linksim.metrics.quality import LOSSES, METRICS, measure, verdicts
