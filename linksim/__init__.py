@@ -2,12 +2,14 @@
 
 from linksim.codec import Codec, CodedBits, Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError
+from linksim.link.flat import FlatChannel
 from linksim.neural_codec import NeuralCodec
 
 __all__ = [
     "Codec",
     "CodedBits",
     "Decoded",
+    "FlatChannel",
     "Frame",
     "InputError",
     "NeuralCodec",

@@ -1,4 +1,10 @@
-"""The one exception for what a user can cause and can mend."""
+"""Errors in one line: those that a user can cause and can mend, and those of plug-ins."""
+
+import os
+import sysconfig
+import traceback
+import unicodedata
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -9,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class PluginError(InputError):
+    """A user's codec, channel or metric that raised an error of its own, which is the cause."""
+
+
 class PointsFailedError(RuntimeError):
     """Points of a sweep that ended in an error which is not the user's input.
 
@@ -16,6 +26,51 @@ class PointsFailedError(RuntimeError):
     """
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What another library's error says, without its line breaks."""
     return " ".join(str(error).split())
+
+
+def described(error: BaseException) -> str:
+    """Kind and message of an error, and where it was raised, in one line."""
+    place = place_of(error)
+    return f"{type(error).__name__}: {one_line(error)}" + (f" ({place})" if place else "")
+
+
+def place_of(error: BaseException) -> str:
+    """File and line where an error was raised: the user's own line, where there is one, and not
+    that of the library which it called."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    own = [frame for frame in frames if not _is_library(frame.filename)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def printable(text: str) -> str:
+    """The text with control characters, which a terminal would obey, shown as escapes."""
+    return "".join(_escape(c) if _commands(c) else c for c in text)
+
+
+def _commands(character: str) -> bool:
+    """Whether it is a control or a line separator, or turns the direction of what follows."""
+    if character in "\n\t":
+        return False
+    kind = unicodedata.category(character)
+    return kind in ("Cc", "Cs", "Zl", "Zp") or character in _TURN_DIRECTION
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES) or not _INSTALLED.isdisjoint(Path(path).parts)
+
+
+_TURN_DIRECTION = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+_INSTALLED = frozenset(("site-packages", "dist-packages"))
+_LIBRARIES = (sysconfig.get_path("stdlib") + os.sep, str(Path(__file__).parent) + os.sep, "<")

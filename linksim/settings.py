@@ -86,12 +86,7 @@ class Steps(Settings):
 
 
 def _spread(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return _listed(value)
-    try:
-        return Steps.model_validate(value).values()
-    except ValidationError as error:
-        raise ValueError(first_error(error)) from None
+    return Steps.model_validate(value).values() if isinstance(value, dict) else _listed(value)
 
 
 SnrList = Annotated[
@@ -159,14 +154,22 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 
 
 def first_error(error: ValidationError) -> str:
+    """The first of the errors in one line, with the key that it is about."""
+    where, message = _first(error)
+    return " ".join(f"{where}: {message}".removeprefix(": ").split())
+
+
+def _first(error: ValidationError, where: str = "") -> tuple[str, str]:
     errors = error.errors()
     first = errors[0]
-    where = ""
     for part in first["loc"]:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ValidationError):  # of settings that a validator read
+        return _first(cause, where)
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     if first["type"] not in ("value_error", "missing") and not isinstance(given, dict):
         message += f" (given: {given!r})"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return " ".join(f"{where}: {message}{more}".removeprefix(": ").split())
+    return where, message + more

@@ -119,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import yaml
     from pydantic import TypeAdapter
 
-    from linksim.link.link import Channel, Link, LinkProbe
+    from linksim.link.link import Link, LinkProbe
+    from linksim.link.lookup import Channel
 
     parser = argparse.ArgumentParser(
         prog="python -m baselines.digital.mcs", description=main.__doc__

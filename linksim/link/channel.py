@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -57,12 +57,27 @@ class Realisation(ABC):
 
 
 class ChannelSettings(Settings, ABC):
-    """A channel, known by its settings."""
+    """A channel, known by its settings: the fields of a subclass are what a scenario can set.
+
+    type: under which name a scenario found it (:mod:`linksim.link.lookup`).
+    label: how tables and figures call the channel.
+    fades: whether the gains are other than 1, so that an equaliser has something to do.
+
+    A field that is a ``Path`` names a file whose contents belong to what is measured.
+    """
+
+    type: str = ""
+    label: str | None = None
+    fades: ClassVar[bool] = True
 
     @property
-    @abstractmethod
     def name(self) -> str:
-        """All settings in words: what tells channels apart."""
+        """All settings in words, such as ``rayleigh(coherence=symbol)``: what tells channels
+        apart."""
+        settings = self.model_dump(exclude={"type", "label"})
+        inside = ", ".join(f"{key}={value}" for key, value in settings.items())
+        kind = self.type if self.type.isidentifier() else type(self).__name__
+        return f"{kind}({inside})" if inside else kind
 
     @property
     def fading_name(self) -> str:
@@ -71,8 +86,8 @@ class ChannelSettings(Settings, ABC):
 
     @property
     def shown_name(self) -> str:
-        """How tables and figures call it."""
-        return self.name
+        """The label, or the settings in words."""
+        return self.label or self.name
 
     def data_symbols(self, uses: int) -> int:
         """How many data symbols that many complex channel uses carry."""
@@ -97,12 +112,13 @@ class ChannelSettings(Settings, ABC):
         """Realisations of a whole batch from one seed, drawn on ``device``: fast, for training."""
 
 
-def seed_sionna(seed: int, device: str) -> None:
-    """Seed Sionna's generator of a device."""
+def seed_sionna(seed: int, device: str) -> torch.Generator:
+    """Seed Sionna's generator of a device, and give it."""
     # Not config.seed: that reseeds torch's global generator too.
     from sionna.phy import config
 
-    config.torch_rng(device).manual_seed(seed)
+    generator: torch.Generator = config.torch_rng(device)
+    return generator.manual_seed(seed)
 
 
 def unit_noise(batch: int, length: int, device: str) -> Tensor:

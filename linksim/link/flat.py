@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -45,34 +45,31 @@ class FlatRealisation(Realisation):
 class FlatChannel(ChannelSettings):
     """A channel with one complex gain a symbol, known to the receiver."""
 
-    @property
-    def name(self) -> str:
-        """The settings in words, such as ``rayleigh(coherence=symbol)``."""
-        settings = self.model_dump(exclude={"type"})
-        inside = ", ".join(f"{key}={value}" for key, value in settings.items())
-        kind = getattr(self, "type", type(self).__name__)
-        return f"{kind}({inside})" if inside else str(kind)
-
     def draw_batch(
         self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
     ) -> FlatRealisation:
         """As :meth:`ChannelSettings.draw_batch`."""
         place = str(device)
-        seed_sionna(seed, place)
+        generator = seed_sionna(seed, place)
         noise = unit_noise(batch, length, place)
-        return FlatRealisation(h=self._gains(batch, length, place), noise=noise)
+        return FlatRealisation(h=self.gains(batch, length, generator, place), noise=noise)
 
     @abstractmethod
-    def _gains(self, batch: int, length: int, device: str) -> Tensor:
-        """h, complex64 [batch, length], from Sionna's generator as it stands."""
+    def gains(self, batch: int, length: int, generator: torch.Generator, device: str) -> Tensor:
+        """h, complex64 [batch, length] on ``device``, with E|h|^2 = 1.
+
+        generator: what is random must be drawn from it. It is Sionna's own, so that Sionna's blocks
+        draw from it anyway.
+        """
 
 
 class Awgn(FlatChannel):
     """Additive white Gaussian noise: h = 1."""
 
     type: Literal["awgn"] = "awgn"
+    fades: ClassVar[bool] = False
 
-    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+    def gains(self, batch: int, length: int, generator: torch.Generator, device: str) -> Tensor:
         return torch.ones(batch, length, dtype=torch.complex64, device=device)
 
 
@@ -85,7 +82,7 @@ class Rayleigh(FlatChannel):
     type: Literal["rayleigh"] = "rayleigh"
     coherence: Coherence = "symbol"
 
-    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+    def gains(self, batch: int, length: int, generator: torch.Generator, device: str) -> Tensor:
         return _scattered(batch, length, self.coherence, device)
 
 
@@ -99,14 +96,17 @@ class Rician(FlatChannel):
     k_db: float = Field(ge=-100, le=100)
     coherence: Coherence = "symbol"
 
-    def _gains(self, batch: int, length: int, device: str) -> Tensor:
+    def gains(self, batch: int, length: int, generator: torch.Generator, device: str) -> Tensor:
         k = db_to_linear(self.k_db)
         scattered = _scattered(batch, length, self.coherence, device)
         return float((k / (k + 1)) ** 0.5) + float((1 / (k + 1)) ** 0.5) * scattered
 
 
 def _scattered(batch: int, length: int, coherence: Coherence, device: str) -> Tensor:
-    block = {"symbol": 1, "frame": length}[coherence] if isinstance(coherence, str) else coherence
+    if isinstance(coherence, str):
+        block = {"symbol": 1, "frame": length}[coherence]
+    else:
+        block = min(coherence, length)
     blocks = -(-length // block)
     gains: Tensor = _sionna_rayleigh(device)(batch * blocks).reshape(batch, blocks)
     return gains.repeat_interleave(block, dim=1)[:, :length]

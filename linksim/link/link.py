@@ -6,24 +6,18 @@ frame --> unit power per image --> channel --> equaliser --> Received, Ledger
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from linksim import batch_exact
 from linksim.codec import CodedBits, Frame, Received
 from linksim.errors import InputError
-from linksim.link.channel import Arrival, Realisation
+from linksim.link.channel import Arrival, ChannelSettings, Realisation
 from linksim.link.equalizer import Equalizer, equalize
-from linksim.link.flat import Awgn, Rayleigh, Rician
-from linksim.link.ofdm import Ofdm
 from linksim.units import snr_db_to_no
 
 _DRAWS_KEPT = 8  # of a probe, which is asked for the same ones at one SNR after the other
-
-Channel = Annotated[Awgn | Rayleigh | Rician | Ofdm, Field(discriminator="type")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +56,9 @@ class Link:
         is (ZF with h = 1), as the papers do.
     """
 
-    def __init__(self, channel: Channel, equalizer: Equalizer | None = None) -> None:
+    def __init__(self, channel: ChannelSettings, equalizer: Equalizer | None = None) -> None:
         self.channel = channel
-        self.equalizer: Equalizer = equalizer or ("zf" if isinstance(channel, Awgn) else "mmse")
+        self.equalizer: Equalizer = equalizer or ("mmse" if channel.fades else "zf")
 
     @property
     def name(self) -> str:

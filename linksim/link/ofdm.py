@@ -60,11 +60,9 @@ class Ofdm(ChannelSettings):
     pilots: which resource elements they take; None for none.
     estimation: ``ls`` estimates the channel from each slot's pilots, ``perfect`` is told it.
     clipping: of the transmitter's amplifier; None for a linear one.
-    label: how tables and figures call the channel.
     """
 
     type: Literal["ofdm"] = "ofdm"
-    label: str | None = None
     model: Model
     delay_spread_ns: float = Field(ge=0, le=1e5, allow_inf_nan=False)
     carrier_ghz: float = Field(default=3.5, ge=0.5, le=100)
@@ -137,11 +135,6 @@ class Ofdm(ChannelSettings):
             pilots = f"pilots {symbols}/{self.pilots.spacing}"
         clipping = f", clipped at {self.clipping.backoff_db:.12g} dB" if self.clipping else ""
         return f"ofdm({self.fading_name}, {pilots}, {self.estimation}{clipping})"
-
-    @property
-    def shown_name(self) -> str:
-        """The label, or the settings in words."""
-        return self.label or self.name
 
     @property
     def uses_per_slot(self) -> int:

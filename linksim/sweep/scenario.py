@@ -9,7 +9,7 @@ from linksim.images.reading import MAX_PIXELS
 from linksim.link.equalizer import Equalizer
 from linksim.link.flat import FlatChannel
 from linksim.link.knowledge import SnrKnowledge
-from linksim.link.link import Channel
+from linksim.link.lookup import Channel
 from linksim.settings import (
     Cbr,
     CbrList,

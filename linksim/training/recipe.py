@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from linksim.images.reading import MAX_PIXELS
 from linksim.link.equalizer import Equalizer
-from linksim.link.link import Channel
+from linksim.link.lookup import Channel
 from linksim.settings import Cbr, CodecSettings, Db, Precision, Settings, SnrList, load_settings
 
 Loss = Literal["mse", "ms_ssim", "lpips"]
