@@ -50,6 +50,8 @@ class BitReader:
         zeros = 0
         while self.u(1) == 0:
             zeros += 1
+            if zeros > 32:  # H.265, 9.2: no number is longer
+                raise InputError(f"{self._what} holds a number of more than 32 bits")
         return (1 << zeros) - 1 + self.u(zeros)
 
     def since(self, start: int) -> str:

@@ -25,6 +25,8 @@ Chroma = Literal["420", "422", "444"]
 Implementation = Literal["pyav", "bpgenc"]
 
 MAX_QP = 51
+MAX_PIXELS = 2**22
+"""Of files that come from anywhere: 4.2 million, all of the data sets that this field codes."""
 
 _PIXEL_FORMATS = {
     "420": PixelFormat.YUV420,
@@ -69,16 +71,27 @@ def encode(
     return file.to_bytes()
 
 
-def decode(data: bytes, *, implementation: Implementation = "pyav") -> NDArray[np.uint8]:
+def decode(
+    data: bytes, *, implementation: Implementation = "pyav", max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
     """The image uint8 [H, W, 3] in a BPG file; bytes after the file's end are ignored.
+
+    max_pixels: a larger image is refused before it is decoded. A file of 300 bytes can hold the
+        largest picture of HEVC, and cost seconds and gigabytes.
 
     Reads all chroma formats, colour spaces and ranges of BPG, the bit depths that FFmpeg's HEVC
     decoder has (8, 9, 10, 12), and neither alpha planes nor animations. Raises InputError if the
     data is broken or cut off, or holds what is not read.
     """
+    file = bpg_container.parse(data)
+    coded_pixels = file.coded_size[0] * file.coded_size[1]
+    if coded_pixels > max_pixels:
+        raise InputError(
+            f"BPG file of {file.width}x{file.height} pixels ({coded_pixels} coded); at most "
+            f"{max_pixels} are decoded; raise max_pixels"
+        )
     if implementation == "bpgenc":
         return _bpgdec(data)
-    file = bpg_container.parse(data)
     coded_height, coded_width = file.coded_size
     planes = hevc.decode(
         file.to_hevc(),

@@ -21,6 +21,7 @@ _Member = TypeVar("_Member", bound=IntEnum)
 MAGIC = b"BPG\xfb"
 _START_CODE = b"\0\0\1"
 _LAST_VCL, _VPS, _SPS, _PPS = 31, 32, 33, 34  # nal_unit_type: H.265, table 7-1
+_MAX_HEADER = 64  # bytes; what is defined of it takes 10
 _PROFILE_TIER_LEVEL_BITS = 96  # with one sub-layer
 
 # The largest picture of HEVC level 6.2 (H.265, A.4.1). It keeps a damaged header from claiming
@@ -152,6 +153,8 @@ def parse(data: bytes) -> BpgFile:
         raise InputError(f"BPG file is cut off: {len(data)} bytes of {at + length}")
     picture = data[at : at + length] if length else data[at:]
     tools_length, at = read_ue7(picture, 0, "BPG hevc_header length")
+    if tools_length > _MAX_HEADER:
+        raise InputError(f"BPG hevc_header of {tools_length} bytes; at most {_MAX_HEADER} are read")
     tools = _parse_tools(BitReader(picture[at : at + tools_length], "BPG hevc_header"))
     return BpgFile(
         width=width,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from baselines.digital import bpg
+from baselines.digital import bpg, bpg_container
 from linksim.errors import InputError
 
 # What Pillow raises on broken data depends on the format and on the place of the damage.
@@ -70,7 +70,9 @@ class Bpg(SourceCodec):
         return bpg.encode(image, quality, chroma=self.chroma, implementation=self.implementation)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        return bpg.decode(data, implementation=self.implementation)
+        # What arrives was coded here, from an image that was not too large to be read.
+        limit = bpg_container.MAX_LUMA_SAMPLES
+        return bpg.decode(data, implementation=self.implementation, max_pixels=limit)
 
 
 class PillowCodec(SourceCodec):

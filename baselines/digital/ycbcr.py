@@ -34,6 +34,9 @@ _LUMA_WEIGHTS = {  # K_R, K_B: ITU-R BT.601, BT.709, BT.2020
 _QUARTER = np.array([-1, 4, -10, 57, 18, -6, 2, 0]) / 64
 _HALF = np.array([-1, 4, -11, 40, 40, -11, 4, -1]) / 64  # H.265, table 8-11
 
+_REACH = 4  # samples to either side that those filters look at
+_BAND = 32  # rows of luma that are turned into colours together: what they need stays in the cache
+
 # Decimation by two to the midpoint of a pair.
 _DECIMATE = np.array([-1, -3, 5, 31, 31, 5, -3, -1]) / 64
 
@@ -87,16 +90,20 @@ def double(plane: NDArray[np.float64], axis: int, cosited: bool = False) -> NDAr
     return np.stack(pair, axis=axis + 1).reshape(shape)
 
 
-def _upsample(
-    plane: NDArray[np.uint16], shape: tuple[int, ...], cosited: bool, peak: int
+def _upsampled_rows(
+    plane: NDArray[np.uint16], rows: range, shape: tuple[int, ...], cosited: bool, peak: int
 ) -> NDArray[np.float64]:
-    """A plane at luma size, in whole numbers from 0 to peak."""
-    out = plane.astype(np.float64)
-    if out.shape[0] < shape[0]:
-        out = double(out, 0)
+    """Some rows of a plane brought to luma size ``shape``, in whole numbers from 0 to peak."""
+    if plane.shape[0] < shape[0]:
+        # The rows that the filter reaches; beyond the plane's edges it repeats them itself.
+        first, last = max(rows.start // 2 - _REACH, 0), rows.stop // 2 + _REACH + 1
+        out = double(plane[first:last].astype(np.float64), 0)
+        out = out[rows.start - 2 * first : rows.stop - 2 * first]
+    else:
+        out = plane[rows.start : rows.stop].astype(np.float64)
     if out.shape[1] < shape[1]:
-        out = double(out, 1, cosited)
-    return _round(out[: shape[0], : shape[1]], peak)
+        out = double(out, 1, cosited)[:, : shape[1]]
+    return _round(out, peak)
 
 
 def _round(values: NDArray[np.float64], peak: int) -> NDArray[np.float64]:
@@ -143,11 +150,24 @@ def to_rgb(
     gains = np.array([255 / y_span, 255 / c_span, 255 / c_span])
     # To 22 binary places, as the reference decoder of BPG has it: it decides what is a half.
     matrix = np.round(rgb_matrix(color_space) * gains * 2**22) / 2**22
-    luma, *chroma = (_upsample(plane, planes[0].shape, cosited, peak) for plane in planes)
-    luma -= black
-    if chroma:
-        cb, cr = (plane - c_zero for plane in chroma)
-        rgb = [y * luma + b * cb + r * cr for y, b, r in matrix.tolist()]
-    else:
-        rgb = [luma * gains[0]] * 3
-    return np.stack([_round(channel, 255).astype(np.uint8) for channel in rgb], axis=-1)
+    height, width = planes[0].shape
+    image = np.empty((height, width, 3), np.uint8)
+    for start in range(0, height, _BAND):
+        rows = range(start, min(start + _BAND, height))
+        luma, *chroma = (
+            _upsampled_rows(plane, rows, (height, width), cosited, peak) for plane in planes
+        )
+        luma -= black
+        if chroma:
+            cb, cr = (plane - c_zero for plane in chroma)
+            rgb = [_weighted((y, luma), (b, cb), (r, cr)) for y, b, r in matrix.tolist()]
+        else:
+            rgb = [luma * gains[0]] * 3
+        for channel, values in enumerate(rgb):
+            image[rows.start : rows.stop, :, channel] = _round(values, 255)
+    return image
+
+
+def _weighted(*terms: tuple[float, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The sum of planes times their weights, most of which are often zero."""
+    return sum((w * plane for w, plane in terms if w), start=np.zeros_like(terms[0][1]))

@@ -17,9 +17,10 @@ from PIL import Image
 from baselines.digital import bpg, bpg_container
 from baselines.digital.bits import BitReader, BitWriter, read_ue7, write_ue7
 from baselines.digital.bpg_container import PixelFormat
-from baselines.digital.ycbcr import ColorSpace
+from baselines.digital.ycbcr import ColorSpace, double, from_rgb, to_rgb
 from linksim.errors import InputError
 from linksim.images.sources import KODAK
+from tests.helpers.limits import limited
 from tests.helpers.places import DATA, ROOT
 
 Decoder = Callable[[list[bytes]], list[np.ndarray]]
@@ -337,6 +338,48 @@ def test_flipped_bits_give_an_image_or_an_input_error() -> None:
     assert found > 32  # the magic alone
 
 
+def test_the_largest_picture_that_is_read_costs_little() -> None:
+    """A kilobyte, its picture all of one colour: under a second and half a gigabyte."""
+    file = (DATA / "bombs" / "grey_2048x2048.bpg").read_bytes()
+    assert len(file) < 1000
+    with limited(seconds=1, megabytes=500):
+        image = bpg.decode(file)
+    assert image.shape == (2048, 2048, 3)
+
+
+@pytest.mark.parametrize("size", [(2819, 11_859), (2049, 2048), (16_000, 300)])
+def test_bombs_are_refused_before_they_are_decoded(size: tuple[int, int]) -> None:
+    small = bpg_container.parse(bpg.encode(picture(16, 16), 40))
+    bomb = dataclasses.replace(small, height=size[0], width=size[1]).to_bytes()
+    with limited(seconds=0.1, megabytes=10), pytest.raises(InputError, match="raise max_pixels"):
+        bpg.decode(bomb)
+
+
+def test_headers_that_never_end_are_refused_at_once() -> None:
+    zeros = bytes(2**20)  # an Exp-Golomb number of eight million bits
+    start = bytes.fromhex("425047fb 2000 10 10 00")
+    with limited(seconds=0.5):
+        with pytest.raises(InputError, match="hevc_header of 1048576 bytes; at most 64"):
+            bpg.decode(start + write_ue7(2**20) + zeros)
+        with pytest.raises(InputError, match="more than 32 bits"):
+            BitReader(zeros[:64], "header").ue()
+
+
+@pytest.mark.parametrize("chroma", ["420", "422"])
+def test_colours_of_rows_do_not_depend_on_the_band_they_are_in(chroma: bpg.Chroma) -> None:
+    """Turned into colours at once, by the formulas: BT.601, full range, chroma doubled."""
+    image = picture(107, 33)
+    y, cb, cr = from_rgb(image, halve_axes=(0, 1) if chroma == "420" else (1,))
+    wide = [c.astype(float) for c in (cb, cr)]
+    for axis in (0, 1) if chroma == "420" else (1,):
+        wide = [double(c, axis) for c in wide]
+    cb_, cr_ = (np.clip(np.floor(c[:107, :33] + 0.5), 0, 255) - 128 for c in wide)
+    green = y - 0.344136 * cb_ - 0.714136 * cr_
+    expected = np.stack([y + 1.402 * cr_, green, y + 1.772 * cb_], axis=-1)
+    got = to_rgb((y, cb, cr), color_space=ColorSpace.BT601)
+    assert np.abs(got - np.clip(expected, 0, 255)).max() <= 0.501
+
+
 def test_random_bytes_are_no_file() -> None:
     rng = np.random.default_rng(2)
     for _ in range(200):
@@ -387,4 +430,4 @@ def test_missing_reference_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="bpgenc is not on the PATH"):
         bpg.encode(picture(8, 8), 30, implementation="bpgenc")
     with pytest.raises(InputError, match="bpgdec is not on the PATH"):
-        bpg.decode(b"", implementation="bpgenc")
+        bpg.decode(bpg.encode(picture(8, 8), 30), implementation="bpgenc")
