@@ -70,6 +70,20 @@ def plot(
 
 
 @app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A result folder, or a folder of them.")],
+) -> None:
+    """Write result folders as HTML pages that can be sent: report.html, and index.html of several.
+
+    A page needs nothing but the folder's tables and pictures, and no network to be read.
+    """
+    from linksim.report.write import write_reports
+
+    for path in write_reports(results):
+        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A training recipe (YAML).")],
     out: Annotated[Path, typer.Option(help="Folder for training folders.")] = Path("runs"),

@@ -1,0 +1,220 @@
+"""``linksim report``: a result folder's tables as one HTML page that needs nothing else."""
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from linksim.errors import InputError, one_line
+from linksim.files import write_atomically
+from linksim.plot.draw import METRIC_LABELS
+from linksim.plot.look import codec_looks
+from linksim.report.charts import ChartSet, curves, outage_distributions, quality_against_cost
+from linksim.report.ledger import ledger
+from linksim.report.pictures import embedded
+from linksim.report.words import codec_lines, provenance, told
+
+_DECIMALS = {"psnr": 2, "ms_ssim_db": 2, "lpips": 3, "ssim": 3, "accuracy": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the page's table: its key in the summary, its heading, its decimals."""
+
+    key: str
+    heading: str
+    decimals: int | None = None
+
+
+def write_reports(folder: Path) -> list[Path]:
+    """``report.html`` beside every ``summary.csv`` at or below ``folder``; gives their paths.
+
+    Of several, also ``index.html`` in ``folder``. Raises InputError where there is no result, or a
+    table is damaged.
+    """
+    tables = sorted(folder.rglob("summary.csv"))
+    if not tables:
+        raise InputError(
+            f"{folder}: no results here; wanted is a folder that 'python -m linksim run' wrote, "
+            "with summary.csv in it, or a folder of such folders"
+        )
+    pages = [write_report(table.parent) for table in tables]
+    if tables[0].parent == folder:
+        return pages
+    entries = [
+        {"name": str(page.parent.relative_to(folder)), "href": page.relative_to(folder).as_posix()}
+        | _entry(page.parent)
+        for page in pages
+    ]
+    index = _render("index.html.j2", entries=entries)
+    path = folder / "index.html"
+    write_atomically(path, lambda place: place.write_text(index, encoding="utf-8"))
+    return [*pages, path]
+
+
+def write_report(folder: Path) -> Path:
+    """``folder/report.html`` from the folder's tables and pictures; raises InputError."""
+    manifest = _manifest(folder / "manifest.json")
+    summary = _table(folder / "summary.csv")
+    rows = _rows(folder / "rows.parquet")
+    looks = codec_looks(summary)
+    costs = _table(folder / "complexity.csv") if (folder / "complexity.csv").is_file() else None
+    gaps = _table(folder / "compare.csv") if (folder / "compare.csv").is_file() else None
+    index = folder / "pictures" / "index.csv"
+    data = {
+        "curves": _plain(curves(summary, looks)),
+        "cost": _plain(quality_against_cost(summary, costs, looks)) if costs is not None else [],
+        "outage": _plain(outage_distributions(rows, summary, looks)),
+        "gaps": _gap_lines(gaps),
+        "pictures": [
+            asdict(p) for p in (embedded(_table(index), index.parent) if index.is_file() else [])
+        ],
+    }
+    page = _render(
+        "report.html.j2",
+        name=str(manifest["scenario"]["name"]),
+        told=told(manifest),
+        codecs=codec_lines(manifest),
+        provenance=provenance(manifest),
+        looks=[
+            {"label": label, "shown": look.label(label), "is_bound": bool(look.dashes)}
+            for label, look in looks.items()
+        ],
+        columns=_columns(summary),
+        lines=summary.to_dict("records"),
+        ledger=ledger(rows),
+        data=_script_safe(data),
+        has={key: bool(value) for key, value in data.items()},
+        plotly=_plotly(),
+    )
+    path = folder / "report.html"
+    write_atomically(path, lambda place: place.write_text(page, encoding="utf-8"))
+    return path
+
+
+def _render(template: str, **what: Any) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("linksim.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    return environment.get_template(template).render(
+        style=_resource("report.css"), script=_resource("report.js"), **what
+    )
+
+
+def _resource(name: str) -> str:
+    return (resources.files("linksim.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _plain(sets: Any) -> list[dict[str, Any]]:
+    return [_chart_set(entry) for entry in sets]
+
+
+def _chart_set(entry: ChartSet) -> dict[str, Any]:
+    return {"title": entry.title, "charts": dict(entry.charts)}
+
+
+def _script_safe(data: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _columns(summary: pd.DataFrame) -> list[Column]:
+    fixed = {"label": "Codec", "channel": "Channel", "snr_knowledge": "SNR known", "cbr": "CBR"}
+    columns = [
+        Column(key=key, heading=heading, decimals=4 if key == "cbr" else None)
+        for key, heading in fixed.items()
+        if key in summary and (key == "label" or summary[key].nunique() > 1)
+    ]
+    columns.append(Column(key="snr_db", heading="SNR (dB)", decimals=1))
+    columns += [
+        Column(key=key, heading=label, decimals=_DECIMALS.get(key, 2))
+        for key, label in METRIC_LABELS.items()
+        if key in summary and summary[key].notna().any()
+    ]
+    return [*columns, Column(key="failure_rate", heading="Failed", decimals=3)]
+
+
+def _gap_lines(gaps: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """compare.csv for the page: text and numbers only."""
+    if gaps is None:
+        return []
+    lines = []
+    for line in gaps.to_dict("records"):
+        where = [f"{line['snr_db']:g} dB"] if line["snr_db"] == line["snr_db"] else ["all SNRs"]
+        where += [f"CBR {line['cbr']:.4g}"] if line["cbr"] == line["cbr"] else ["all CBRs"]
+        where += [str(line["snr_knowledge"])] if "snr_knowledge" in line else []
+        unit = line["unit"] if line["unit"] == line["unit"] else ""
+        numbers = [line[f"difference{end}"] for end in ("", "_lo", "_hi")]
+        lines.append(
+            {
+                "label": str(line["label"]),
+                "reference": str(line["reference"]),
+                "at": ", ".join(where),
+                "channel": str(line["channel"]),
+                "quantity": str(line["quantity"]),
+                "unit": str(unit),
+                "gap": [None if n != n else float(f"{n:.4g}") for n in numbers],
+            }
+        )
+    return lines
+
+
+def _number(value: Any, decimals: int | None) -> str:
+    if isinstance(value, str) or decimals is None:
+        return str(value)
+    return "-" if value != value else f"{float(value):.{decimals}f}"
+
+
+def _entry(folder: Path) -> dict[str, Any]:
+    manifest = _manifest(folder / "manifest.json")
+    return {"told": told(manifest)[0], "labels": ", ".join(map(str, manifest["codecs"]))}
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("scenario", "images", "codecs", "channel"):
+            manifest[key]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; 'python -m linksim run' writes it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a readable manifest ({one_line(error)})") from None
+    return dict(manifest)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable table ({one_line(error)})") from None
+    if "label" not in table or table.empty:
+        raise InputError(f"{path}: no column label; 'python -m linksim run' writes it again")
+    return table
+
+
+_TEXT = ("label", "codec", "reference", "channel", "snr_knowledge", "quantity", "unit", "image")
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable table ({one_line(error)})") from None
