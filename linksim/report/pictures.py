@@ -2,8 +2,10 @@
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -28,18 +30,11 @@ class Picture:
 
 def embedded(index: pd.DataFrame, folder: Path) -> list[Picture]:
     """The pictures that an index names, in its order. Raises InputError for one that is gone."""
-    return [
-        Picture(
-            label=str(line.label),
-            image=str(line.image),
-            psnr=None if line.psnr != line.psnr else float(line.psnr),  # type: ignore[arg-type]
-            **_webp(folder / str(line.file)),
-        )
-        for line in index.itertuples()
-    ]
+    return [_embedded(line, folder) for line in index.to_dict("records")]
 
 
-def _webp(path: Path) -> dict[str, object]:
+def _embedded(line: dict[Any, Any], folder: Path) -> Picture:
+    path = folder / str(line["file"])
     try:
         with Image.open(path) as file:
             picture = file.convert("RGB")
@@ -49,9 +44,12 @@ def _webp(path: Path) -> dict[str, object]:
         ) from None
     buffer = io.BytesIO()
     picture.save(buffer, format="WEBP", quality=QUALITY)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return {
-        "data": f"data:image/webp;base64,{data}",
-        "width": picture.width,
-        "height": picture.height,
-    }
+    psnr = float(line["psnr"])
+    return Picture(
+        label=str(line["label"]),
+        image=str(line["image"]),
+        psnr=None if math.isnan(psnr) else psnr,
+        data=f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+        width=picture.width,
+        height=picture.height,
+    )
