@@ -13,9 +13,9 @@ from rich.table import Table
 from linksim.cli.tables import cost_cells
 from linksim.codec_lookup import codec_from_settings, neural_codec_names
 from linksim.errors import InputError
-from linksim.files import write_atomically
 from linksim.settings import CodecSettings
 from linksim.sweep.complexity import complexity
+from linksim.tables import write_table
 
 
 def show_complexity(
@@ -61,7 +61,7 @@ def write_bench(table: pd.DataFrame, path: Path, console: Console) -> None:
     for row in table[columns].itertuples(index=False):
         shown.add_row(*map(_cell, row))
     console.print(shown)
-    write_atomically(path, lambda place: table.to_csv(place, index=False))
+    write_table(path, table)
     console.print(f"Written to {path}")
 
 

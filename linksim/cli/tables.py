@@ -8,6 +8,7 @@ from rich.table import Table
 
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.stopping import Until
+from linksim.tables import read_table
 
 
 def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> Iterator[Table]:
@@ -21,9 +22,9 @@ def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> It
         title = f"Outage probability, {name} against a target of {target:g}"
         yield _table(title, rates, names, scenario)
     if scenario.complexity is not None:
-        yield _cost_table(pd.read_csv(folder / "complexity.csv"))
+        yield _cost_table(read_table(folder / "complexity.csv"))
     if len(names) > 1:
-        table = pd.read_csv(folder / "compare.csv")
+        table = read_table(folder / "compare.csv")
         table = table[(table["reference"] == names[0]) & table["difference"].notna()]
         gaps = table.assign(text=[_with_interval(*v) for v in table[_VALUES].to_numpy()])
         title = f"Paired difference in {metric} from {names[0]}, 95 % interval"

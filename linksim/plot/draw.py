@@ -6,7 +6,7 @@ give the same bytes.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from linksim.errors import InputError, one_line
+from linksim.errors import InputError
 from linksim.files import write_atomically
 from linksim.plot.complexity import against_complexity, draw_against_complexity
 from linksim.plot.facets import (
@@ -31,6 +31,7 @@ from linksim.plot.facets import (
 from linksim.plot.look import COLUMN_INCHES, GREY, Look, codec_looks, interval, legend_below
 from linksim.plot.outage import draw_distribution
 from linksim.plot.pictures import picture_facets, picture_grid
+from linksim.tables import read_table
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
     from matplotlib.axes import Axes
@@ -108,7 +109,7 @@ def plot_results(folder: Path) -> list[Path]:
 
 
 def _plot_result(folder: Path) -> Iterator[Path]:
-    summary = _read_table(folder / "summary.csv", _NEEDED)
+    summary = read_table(folder / "summary.csv", _NEEDED)
     metrics = [name for name in METRIC_LABELS if name in summary]
     if not metrics:
         raise InputError(
@@ -124,7 +125,7 @@ def _plot_result(folder: Path) -> Iterator[Path]:
     yield from _plot_complexity(folder, summary, metrics[0], looks)
     index = folder / "pictures" / "index.csv"
     if index.is_file():
-        pictures = _read_table(index, _NEEDED_PICTURES)
+        pictures = read_table(index, _NEEDED_PICTURES)
         for name, title, chosen in picture_facets(pictures):
             figure = picture_grid(chosen, index.parent, title)
             yield from _save(figure, folder / "figures" / name)
@@ -149,7 +150,7 @@ def _plot_outage(folder: Path, summary: pd.DataFrame, looks: Mapping[str, Look])
             figure.axes[0].set_yscale("log")
             figure.axes[0].set_ylim(0.5 / facet.lines["count"].max(), 1)
             yield from _save(figure, folder / "figures" / f"{metric}_outage_{facet.name}")
-        rows = pd.read_parquet(folder / "rows.parquet")
+        rows = read_table(folder / "rows.parquet")
         for facet in distributions(summary):
             figure, axes = _empty(
                 facet.title, METRIC_LABELS.get(metric, "MS-SSIM"), "Share of transmissions"
@@ -172,7 +173,7 @@ def _plot_differences(
     if not (folder / "compare.csv").is_file():
         return
     first = summary["label"].iloc[0]
-    gaps = differences(summary, _read_table(folder / "compare.csv", _NEEDED_GAPS), metric)
+    gaps = differences(summary, read_table(folder / "compare.csv", _NEEDED_GAPS), metric)
     for facet in _over_axes(gaps):
         figure = _curves(facet, metric, looks, label=f"{METRIC_LABELS[metric]} above {first}")
         figure.axes[0].axhline(0, color=GREY, linewidth=0.6)
@@ -185,7 +186,7 @@ def _plot_complexity(
     """The first metric against what codecs cost, where the scenario had it counted."""
     if not (folder / "complexity.csv").is_file():
         return
-    costs = _read_table(folder / "complexity.csv", _NEEDED_COSTS)
+    costs = read_table(folder / "complexity.csv", _NEEDED_COSTS)
     for facet in against_complexity(summary, costs):
         figure, axes = _empty(facet.title, facet.x_label, _metric_label(metric, facet.lines))
         draw_against_complexity(axes, facet.lines, metric, looks)
@@ -280,21 +281,6 @@ def _metric_label(metric: str, lines: pd.DataFrame) -> str:
         return label
     variant = str(lines["ms_ssim_variant"].iloc[0])
     return label if variant == _STANDARD_MS_SSIM else f"{label[:-1]}, {variant})"
-
-
-def _read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path}: not a readable table ({one_line(error)})") from None
-    missing = [name for name in needed if name not in table]
-    if missing:
-        raise InputError(
-            f"{path}: no column {', '.join(missing)}; 'python -m linksim run' writes it again"
-        )
-    if table.empty:
-        raise InputError(f"{path}: the table has no lines; 'python -m linksim run' writes it again")
-    return table
 
 
 def _save(figure: "Figure", stem: Path) -> Iterator[Path]:

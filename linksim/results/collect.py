@@ -18,6 +18,7 @@ from linksim.settings import CodecSettings
 from linksim.sweep.complexity import RoundTrip, count_macs, count_parameters
 from linksim.sweep.plan import Plan, Point
 from linksim.sweep.store import Store
+from linksim.tables import write_table
 
 
 def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
@@ -31,18 +32,17 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     scenario = plan.scenario
     rows = pd.concat([_labelled(store, point) for point in plan.points], ignore_index=True)
     summary = summarise(rows, until=scenario.until, outage=scenario.outage or {})
-    write_atomically(folder / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
-    write_atomically(folder / "summary.csv", lambda path: summary.to_csv(path, index=False))
+    write_table(folder / "rows.parquet", rows)
+    write_table(folder / "summary.csv", summary)
     if len(scenario.codecs) > 1:
-        table = compare(rows)
-        write_atomically(folder / "compare.csv", lambda path: table.to_csv(path, index=False))
+        write_table(folder / "compare.csv", compare(rows))
     else:  # one that another scenario of this name left
         (folder / "compare.csv").unlink(missing_ok=True)
     text = json.dumps(_manifest(plan), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
     if scenario.complexity is not None:
         costs = _complexity(scenario.codecs, scenario.complexity)
-        write_atomically(folder / "complexity.csv", lambda path: costs.to_csv(path, index=False))
+        write_table(folder / "complexity.csv", costs)
     if scenario.pictures is not None:
         _collect_pictures(plan, store, folder / "pictures", rows)
     return summary
@@ -117,8 +117,7 @@ def _collect_pictures(plan: Plan, store: Store, folder: Path, rows: pd.DataFrame
             row = first[(first[list(what)] == pd.Series(what)).all(axis=1)]
             psnr = float(row["psnr"].iloc[0]) if "psnr" in row else None
             index.append({**what, "psnr": psnr, "file": file})
-    table = pd.DataFrame(index)
-    write_atomically(folder / "index.csv", lambda path: table.to_csv(path, index=False))
+    write_table(folder / "index.csv", pd.DataFrame(index))
 
 
 def _slug(name: str) -> str:

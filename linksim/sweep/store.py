@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from linksim.errors import InputError, one_line
-from linksim.files import write_atomically, write_png
+from linksim.files import write_png
+from linksim.tables import read_table, write_table
 
 
 def content_key(what: Mapping[str, Any]) -> str:
@@ -31,7 +31,7 @@ class Store:
 
     def write(self, key: str, rows: pd.DataFrame) -> None:
         """Keep the rows of a finished point."""
-        write_atomically(self._path(key), lambda path: rows.to_parquet(path, index=False))
+        write_table(self._path(key), rows)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Drop the rows of these points."""
@@ -40,15 +40,7 @@ class Store:
 
     def read(self, keys: Iterable[str]) -> pd.DataFrame:
         """The rows of these points, in this order; raises InputError for a broken file."""
-        frames = []
-        for key in keys:
-            try:
-                frames.append(pd.read_parquet(self._path(key)))
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{self._path(key)}: not a readable point ({one_line(error)}); "
-                    "delete it and run again"
-                ) from None
+        frames = [read_table(self._path(key), mend="delete it and run again") for key in keys]
         return pd.concat(frames, ignore_index=True)
 
     def write_picture(self, key: str, image_name: str, image: Tensor) -> None:

@@ -34,6 +34,7 @@ from linksim.metrics.quality import LOSSES, psnr, verdicts
 from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
 from linksim.seeding import derive_seed
+from linksim.tables import write_table
 from linksim.training.callbacks import BatchNormSettling, TrainingProgress
 from linksim.training.data import Batches, split_images
 from linksim.training.recipe import CbrRange, Recipe, SnrRange
@@ -232,8 +233,7 @@ def train(recipe: Recipe, folder: Path) -> Path:
         )
         text = json.dumps(card, indent=2) + "\n"
         write_atomically(path.with_suffix(".json"), lambda place: place.write_text(text))
-        curve = learning_curve(folder)
-        write_atomically(path.with_suffix(".csv"), lambda place: curve.to_csv(place, index=False))
+        write_table(path.with_suffix(".csv"), learning_curve(folder))
     return path
 
 
