@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from linksim.errors import InputError
+
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp", re.DOTALL)
 
 
 def file_digest(path: Path) -> str:
@@ -44,15 +48,21 @@ def locked(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary path)`` and rename the outcome to ``path``.
 
-    A reader sees the old file or the new one. Raises InputError where the disk refuses.
+    A reader sees the old file or the new one, with the mode that the user's new files have. Raises
+    InputError where the disk refuses.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with temporary.open("xb") as mine:
+            with suppress(OSError):  # says that somebody is at work on it, where locks are known
+                fcntl.flock(mine, fcntl.LOCK_EX)
+            mode = os.fstat(mine.fileno()).st_mode
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror or error}; what was finished before is kept"
@@ -60,3 +70,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed have left half written, in a folder and below it."""
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            with suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not while its writer lives
+                path.unlink()

@@ -4,21 +4,22 @@ encode: images [B, 3, H, W] -> pad -> analysis -> latent [B, C, h, w] -> symbols
 decode: symbols -> latent, zeros for what was not sent -> synthesis -> crop -> images
 """
 
+import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linksim.codec import Codec, Decoded, Frame, Received, RxInfo, TxInfo
-from linksim.errors import InputError
+from linksim.errors import InputError, one_line
 from linksim.settings import Precision
 
 Rate = Literal["fixed", "nested"]
@@ -146,13 +147,18 @@ class NeuralCodec(Codec, nn.Module):
             for name, value in self.state_dict().items()
         }
         metadata = {"options": json.dumps(dict(options)), "card": json.dumps(dict(card))}
-        save_file(tensors, path, metadata=metadata)
+        metadata["metadata_sha256"] = _text_digest(metadata)
+        metadata["tensors_sha256"] = _tensors_digest(tensors)
+        path.write_bytes(save(tensors, metadata))
 
     def load(self, path: Path) -> None:
-        """Read weights written by :meth:`save`; raises InputError where they do not fit."""
-        read_weights_metadata(path)
-        with safe_open(path, framework="pt") as file:
+        """Read weights written by :meth:`save`; raises InputError for what is damaged or does not
+        fit."""
+        metadata = _checked_metadata(path)
+        with _reading(path), safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("tensors_sha256") not in (None, _tensors_digest(tensors)):
+            raise InputError(f"{path}: damaged: its weights are not those that were written")
         try:
             self.load_state_dict(tensors)
         except RuntimeError:
@@ -175,15 +181,54 @@ class NeuralCodec(Codec, nn.Module):
 
 
 def read_weights_metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(options, card) of a file written by :meth:`NeuralCodec.save`."""
+    """(options, card) of a file written by :meth:`NeuralCodec.save`; raises InputError."""
+    metadata = _checked_metadata(path)
+    return _json_object(path, metadata, "options"), _json_object(path, metadata, "card")
+
+
+def _checked_metadata(path: Path) -> dict[str, str]:
+    """The text in a file of weights, if it is what was written there."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file")
+    with _reading(path), safe_open(path, framework="pt") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    if metadata.get("metadata_sha256") not in (None, _text_digest(metadata)):
+        raise InputError(f"{path}: damaged: its options or card are not those that were written")
+    return metadata
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such weights file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
-    return json.loads(metadata.get("options", "{}")), json.loads(metadata.get("card", "{}"))
+        yield
+    except Exception as error:  # of a damaged file, whatever the library makes of it
+        raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from None
+
+
+def _json_object(path: Path, metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    text = metadata.get(key, "{}")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: its {key} must be a JSON object, not {text[:40]!r}")
+    return found
+
+
+def _text_digest(metadata: Mapping[str, str]) -> str:
+    """SHA-256 of the options and the card."""
+    text = "\0".join(metadata.get(key, "") for key in ("options", "card"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: of their names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _pad(images: Tensor, stride: int) -> Tensor:

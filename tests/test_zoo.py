@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from linksim.codec_lookup import codec_from_settings
+from linksim.errors import InputError
 from linksim.images.sets import open_images
 from linksim.link.link import Link
 from linksim.link.transmission import Transmission, encode, transmit, uniform_snr
@@ -120,3 +121,9 @@ def test_the_card_is_whole(name: str) -> None:
     assert not any("kodim" in image for image in card["held_out_images"])
     assert "kodak" not in json.dumps(card["recipe"]).lower()
     assert path.stat().st_size < 60e6
+
+
+@pytest.mark.parametrize("name", ["zoo:/etc/passwd", "zoo:../zoo/mvsc4-cifar10", "zoo:", "zoo:*"])
+def test_names_of_weights_are_no_paths(name: str) -> None:
+    with pytest.raises(InputError, match=r"no weights 'zoo:.*'; allowed are zoo:adjscc-small-awgn"):
+        weights_path(name)

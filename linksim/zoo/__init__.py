@@ -14,12 +14,11 @@ def weights_path(reference: str) -> Path:
         if not path.is_file():
             raise InputError(f"weights {reference}: no such file")
         return path
-    path = _ZOO / f"{reference.removeprefix('zoo:')}.safetensors"
-    if not path.is_file():
+    if reference not in zoo_names():
         raise InputError(
             f"no weights {reference!r}; allowed are {', '.join(zoo_names()) or 'none'}"
         )
-    return path
+    return _ZOO / f"{reference.removeprefix('zoo:')}.safetensors"
 
 
 def zoo_names() -> list[str]:
