@@ -89,6 +89,18 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for training folders.")] = Path("runs"),
     steps: Annotated[int | None, typer.Option(min=1, help="Steps, in the recipe's place.")] = None,
     data: Annotated[Path | None, typer.Option(help="Photographs, in the recipe's place.")] = None,
+    decay_from: Annotated[
+        str | None,
+        typer.Option(help="Decay the rate of a wsd recipe from this step's checkpoint, or 'last'."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop in time, with a checkpoint.")
+    ] = None,
+    device: DeviceOption = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Start anew.")] = False,
+    shard_mb: Annotated[
+        int | None, typer.Option(min=1, help="Largest size of a checkpoint's files, in MB.")
+    ] = None,
 ) -> None:
     """Train a codec by a recipe, going on where an earlier run of it stopped.
 
@@ -96,7 +108,18 @@ def train(
     """
     from linksim.cli.train import train_recipe
 
-    train_recipe(recipe, out=out, steps=steps, data=data, console=console)
+    train_recipe(
+        recipe,
+        out=out,
+        steps=steps,
+        data=data,
+        decay_from=decay_from,
+        minutes=minutes,
+        device=device,
+        overwrite=overwrite,
+        shard_mb=shard_mb,
+        console=console,
+    )
 
 
 @app.command()

@@ -3,31 +3,75 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Literal
 
+from pydantic import ValidationError
 from rich.console import Console
 
+from linksim.errors import InputError
+from linksim.settings import first_error
 from linksim.training.recipe import Recipe, load_recipe
 
 
 def train_recipe(
-    path: Path, *, out: Path, steps: int | None, data: Path | None, console: Console
+    path: Path,
+    *,
+    out: Path,
+    steps: int | None,
+    data: Path | None,
+    decay_from: str | None,
+    minutes: float | None,
+    device: str,
+    overwrite: bool,
+    shard_mb: int | None,
+    console: Console,
 ) -> None:
     """Train by a recipe file into ``out/<name>``; raises InputError."""
     recipe = _changed(load_recipe(path), steps, data)
-    from linksim.training.train import train
-
+    origin = _step(decay_from)
     # Lightning advises on matters that the recipe has settled.
     warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    weights = train(recipe, out / recipe.name)
-    console.print(f"Weights in {weights}, their card beside them. In a scenario:")
-    console.print(f"  - {{codec: {recipe.codec.codec}, weights: {weights}}}", highlight=False)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    from linksim.training.train import Start, train
+
+    start = Start(
+        decay_from=origin,
+        minutes=minutes,
+        device=device,
+        overwrite=overwrite,
+        shard_mb=shard_mb,
+    )
+    folder = out / recipe.name
+    weights = train(recipe, folder, start, console)
+    if weights is None:
+        console.print("The same command goes on.")
+        return
+    console.print(f"Weights in {weights}, their card beside them. In a scenario:", soft_wrap=True)
+    console.print(
+        f"  - {{codec: {recipe.codec.codec}, weights: {weights}}}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if recipe.schedule == "wsd" and origin is None:
+        console.print("They are those of the constant rate; to release: --decay-from last")
+
+
+def _step(decay_from: str | None) -> int | Literal["last"] | None:
+    if decay_from is None or decay_from == "last":
+        return decay_from  # type: ignore[return-value]
+    if not decay_from.isdecimal():
+        raise InputError(f"--decay-from is {decay_from!r}; allowed are a step and 'last'")
+    return int(decay_from)
 
 
 def _changed(recipe: Recipe, steps: int | None, data: Path | None) -> Recipe:
-    update: dict[str, object] = {}
+    changed = recipe.model_dump(by_alias=True, exclude_unset=True)
     if steps is not None:
-        update["steps"] = steps
+        changed["steps"] = steps
     if data is not None:
-        update["images"] = recipe.images.model_copy(update={"root": data})
-    return recipe.model_copy(update=update)
+        changed["images"]["root"] = data
+    try:
+        return Recipe.model_validate(changed)
+    except ValidationError as error:
+        raise InputError(first_error(error)) from None

@@ -70,6 +70,11 @@ class ImageSet(Sequence[ImageItem]):
         """Labels of all images, in order, without reading any."""
         return tuple(source.label for source in self._sources)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of all images' files in bytes, in order, without reading any."""
+        return tuple(source.size for source in self._sources)
+
     def subset(self, indices: Sequence[int]) -> "ImageSet":
         """The images at these places, in this order."""
         return ImageSet(

@@ -26,6 +26,11 @@ class Source:
     place: Path | Tensor
     label: int | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of the pixels."""
+        return self.place.nbytes if isinstance(self.place, Tensor) else self.place.stat().st_size
+
     def read(self, *, crop: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
         """The image, uint8 [3, H, W], as :func:`linksim.images.reading.read_image` gives it; what
         is no file comes whole."""

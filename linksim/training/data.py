@@ -1,52 +1,46 @@
 """What a training sees: batches of crops of the training images, and the images held out."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from linksim.errors import InputError
-from linksim.images.sets import ImageSet, TrainingCrops, open_images
+from linksim.images.sets import ImageSet, TrainingCrops, centre_crop, open_images
 from linksim.seeding import derive_seed
 from linksim.training.recipe import Recipe
 
 
-class Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches of crops (images [B, 3, h, w], labels [B]) from a given step on.
+class Batches:
+    """The crops of every step: images [n, 3, h, w] in [0, 1] and labels [n].
 
-    crop_of: the side of the crops of a step.
+    Crop i of the whole training is a function of (seed, i) alone: each epoch is a permutation of
+    the images, and step k takes the crops from k * batch_size on.
     """
 
-    def __init__(
-        self,
-        crops: TrainingCrops,
-        *,
-        batch_size: int,
-        seed: int,
-        first_step: int,
-        crop_of: Callable[[int], int],
-    ) -> None:
-        self._crops = crops
-        self._batch_size = batch_size
-        self._seed = seed
-        self._first_step = first_step
-        self._crop_of = crop_of
+    def __init__(self, recipe: Recipe, images: ImageSet) -> None:
+        self._batch_size = recipe.batch_size
+        self._seed = recipe.seed
+        self._crops = TrainingCrops(
+            [images],
+            crop=recipe.images.crop,
+            downscale=recipe.images.downscale,
+            flip=recipe.images.flip,
+            seed=derive_seed(recipe.seed, "crops"),
+        )
         self._epoch = -1
         self._order: list[int] = []
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        step = self._first_step
-        while True:
-            self._crops.set_crop(self._crop_of(step))
-            first = step * self._batch_size
-            samples = [self._sample(i) for i in range(first, first + self._batch_size)]
-            images, labels = zip(*samples, strict=True)
-            yield torch.stack(images), torch.tensor(labels)
-            step += 1
+    def of(self, step: int, side: int, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Crops of ``side``, of the images ``first`` to before ``last`` of a step's batch."""
+        self._crops.set_crop(side)
+        start = step * self._batch_size
+        samples = [self._sample(i) for i in range(start + first, start + last)]
+        images, labels = zip(*samples, strict=True)
+        return torch.stack(images), torch.tensor(labels)
 
     def _sample(self, index: int) -> tuple[Tensor, int]:
-        """Crop number ``index`` of the whole training: each epoch is a permutation of the data."""
         epoch, place = divmod(index, len(self._crops))
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
@@ -56,12 +50,44 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
         return self._crops[self._order[place]]
 
 
-def split_images(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
+class HeldOut:
+    """The held-out images' centre crops, in batches of at most ``size``; read once."""
+
+    def __init__(self, images: ImageSet, *, side: int, size: int) -> None:
+        self._images = images
+        self._side = side
+        self._size = size
+        self._crops: list[tuple[Tensor, int]] = []
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if not self._crops:
+            self._crops = [
+                (centre_crop(item.image, self._side, name=item.name), item.label_index)
+                for item in self._images
+            ]
+        for start in range(0, len(self._crops), self._size):
+            images, labels = zip(*self._crops[start : start + self._size], strict=True)
+            yield torch.stack(images).float() / 255, torch.tensor(labels)
+
+
+def open_training_images(recipe: Recipe) -> ImageSet:
+    """All images of a recipe; raises InputError."""
+    images = recipe.images
+    return open_images(
+        images.source, root=images.root, split=images.split, max_pixels=images.max_pixels
+    )
+
+
+def data_digest(images: ImageSet) -> str:
+    """SHA-256 of the images' names and of the sizes of their files in bytes."""
+    lines = zip(images.names, images.sizes, strict=True)
+    return hashlib.sha256("\n".join(f"{name} {size}" for name, size in lines).encode()).hexdigest()
+
+
+def split_images(recipe: Recipe, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet]:
     """(training, held-out) images: every so-many-th is held out, counted class by class."""
     source, root, holdout = recipe.images.source, recipe.images.root, recipe.images.holdout
-    images = open_images(
-        source, root=root, split=recipe.images.split, max_pixels=recipe.images.max_pixels
-    )
+    images = open_training_images(recipe) if images is None else images
     if len(images) <= holdout:
         raise InputError(
             f"images.holdout is {holdout}, but {root or source} holds {len(images)} images; "

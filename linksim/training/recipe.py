@@ -12,6 +12,8 @@ from linksim.settings import Cbr, CodecSettings, Db, Precision, Settings, SnrLis
 
 Loss = Literal["mse", "ms_ssim", "lpips"]
 Stored = Literal["fp32", "fp16"]
+Schedule = Literal["cosine", "wsd"]
+TrainingPrecision = Precision | Literal["auto"]
 
 
 class _Range(Settings):
@@ -38,16 +40,19 @@ class CbrRange(_Range):
     """CBRs between two ends, for each batch anew: for ``rate: nested``.
 
     Drawn uniformly, in whole latent channels, both ends included.
+    largest: share of the batches that take the largest rate without drawing one.
     """
 
     low: Cbr
     high: Cbr
+    largest: float = Field(default=0.0, ge=0, le=1)
 
 
 class LastCrops(Settings):
     """Larger crops for the last steps, once the small ones have taught what is local.
 
-    crop: their side in pixels. steps: how many of the recipe's steps take them.
+    crop: their side in pixels. steps: how many steps take them; with ``schedule: wsd``, of the
+    decay.
     """
 
     crop: PositiveInt
@@ -95,11 +100,18 @@ class Recipe(Settings):
     built, or a linear ``transform`` codec (:mod:`linksim.nn.transform_init`).
     loss: of the images; a codec with a training loss of its own (MVSC) is trained on that.
     ema: decay of the averaged weights, which are kept. stored_as: in which precision.
-    lr: peak learning rate of AdamW, after ``warmup`` steps, then a cosine to ``lr_final``.
+    lr: peak learning rate of AdamW, after ``warmup`` steps.
     lr_transform: the same for the layers that ``initial: transform`` filled; lr if left out.
+    schedule: ``cosine`` falls to ``lr_final`` at the last step. ``wsd`` stays at lr, so that
+    ``steps`` can be raised at any time; a decay from any checkpoint, of ``decay_steps``, makes the
+    weights to release (:mod:`linksim.training.schedule`).
+    batch_size: images a step, whatever the number of devices that share them.
+    micro_batch: how many of them a device takes at once, by its memory; gradients are added up.
+    precision: ``auto`` takes bf16 where the device computes in it, else fp32.
+    checkpoint_every: steps; the last two are kept, and those at multiples of ``keep_every``.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
     seed: int = 0
     codec: CodecSettings
     initial: Literal["random", "transform"] = "random"
@@ -112,16 +124,20 @@ class Recipe(Settings):
     loss: Loss = "mse"
     steps: PositiveInt
     batch_size: PositiveInt = 16
+    micro_batch: PositiveInt | None = None
     lr: float = Field(default=2e-4, gt=0)
     lr_transform: float | None = Field(default=None, gt=0)
     lr_final: float = Field(default=1e-6, ge=0)
+    schedule: Schedule = "cosine"
+    decay_steps: PositiveInt | None = None
     warmup: int = Field(default=500, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     ema: float | None = Field(default=0.999, gt=0, lt=1)
-    precision: Precision = "fp32"
+    precision: TrainingPrecision = "fp32"
     stored_as: Stored = "fp32"
     checkpoint_every: PositiveInt = 500
+    keep_every: PositiveInt | None = None
     devices: int | Literal["auto"] = "auto"
     strategy: str = "auto"
 
@@ -131,21 +147,25 @@ class Recipe(Settings):
         last = self.images.last
         return self.images.crop if last is None else max(self.images.crop, last.crop)
 
-    def crop_of(self, step: int) -> int:
-        """Side of the crops of a step, counted from 0."""
-        last = self.images.last
-        return last.crop if last and step >= self.steps - last.steps else self.images.crop
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.codec.weights is not None and self.initial != "random":
             raise ValueError(f"initial is {self.initial!r}, but codec.weights says where to start")
         if self.lr_transform is not None and self.initial != "transform":
             raise ValueError(f"lr_transform is given, but initial is {self.initial!r}")
-        last = self.images.last
-        if last is not None and last.steps > self.steps:
-            raise ValueError(f"images.last.steps is {last.steps}, but steps is {self.steps}")
+        self._check_schedule()
         return self
+
+    def _check_schedule(self) -> None:
+        decay, last = self.decay_steps, self.images.last
+        if (decay is None) == (self.schedule == "wsd"):
+            need = "wsd needs decay_steps" if decay is None else "decay_steps is for wsd"
+            raise ValueError(f"schedule is {self.schedule!r}; {need}")
+        if decay is not None and decay > self.steps:
+            raise ValueError(f"decay_steps is {decay}, longer than the run: steps is {self.steps}")
+        name, length = ("steps", self.steps) if decay is None else ("decay_steps", decay)
+        if last is not None and last.steps > length:
+            raise ValueError(f"images.last.steps is {last.steps}, but {name} is {length}")
 
 
 def load_recipe(path: Path) -> Recipe:

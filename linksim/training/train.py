@@ -1,294 +1,468 @@
 """Training by a recipe: crops through codec and link, to weights with a card.
 
-The data, the SNRs and the channel of step k depend on the recipe's seed and on k alone, so that a
-training that was cut off goes on as if it had not been.
+A training survives being stopped at any moment: what is done at step k is a function of the recipe
+and of k, and all that must be remembered is in the checkpoints, which are written whole. The
+weights are made from the last of them, however often that is begun again.
 """
 
 import json
-import math
-from collections import defaultdict
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import count, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import lightning as L
-import pandas as pd
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EMAWeightAveraging,
-    ModelCheckpoint,
-    Timer,
-)
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from rich.console import Console
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import update_bn
 
 from linksim.codec_lookup import codec_from_settings, resolved_options
+from linksim.devices import computes_in_bf16, pick_device
 from linksim.errors import InputError
-from linksim.files import write_atomically
-from linksim.images.sets import ImageSet, TrainingCrops, centre_crop
-from linksim.link.link import Link
-from linksim.link.transmission import Transmission, encode, transmit, uniform_snr
-from linksim.metrics.quality import LOSSES, psnr, verdicts
+from linksim.files import file_digest, write_atomically
 from linksim.neural_codec import NeuralCodec
-from linksim.provenance import machine, versions
 from linksim.seeding import derive_seed
-from linksim.tables import write_table
-from linksim.training.callbacks import BatchNormSettling, TrainingProgress
-from linksim.training.data import Batches, split_images
-from linksim.training.recipe import CbrRange, Recipe, SnrRange
-from linksim.units import symbol_budget
+from linksim.settings import Precision
+from linksim.training import folder as folders
+from linksim.training.averaging import Average
+from linksim.training.card import card_of
+from linksim.training.checkpoints import Checkpoints
+from linksim.training.data import (
+    Batches,
+    HeldOut,
+    data_digest,
+    open_training_images,
+    split_images,
+)
+from linksim.training.log import Curve, Teller
+from linksim.training.module import Training
+from linksim.training.recipe import Recipe
+from linksim.training.schedule import crop_of, last_step, pixels_seen, rate_factor
 
-VALIDATION_SEED = 1
+LOG_EVERY = 50
+"""Steps between two rows of the learning curve."""
+SETTLING_BATCHES = 100
+"""Over which BatchNorm's statistics are measured anew for averaged weights."""
+_WARM_UP = 3  # steps of a start that say nothing about how long steps take
 
 
-class Training(L.LightningModule):
-    """A neural codec over a link, under a recipe.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a training is run; its weights do not depend on it.
 
-    transform: the codec's parameters that learn at the recipe's ``lr_transform``.
+    decay_from: the checkpoint from which a recipe of ``schedule: wsd`` decays, in a folder below;
+        ``last`` takes the newest.
+    minutes: stop in time with a checkpoint. device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    overwrite: start anew. shard_mb: the largest size of a checkpoint's files, in megabytes.
     """
+
+    decay_from: int | Literal["last"] | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    overwrite: bool = False
+    shard_mb: int | None = None
+
+
+def train(
+    recipe: Recipe, folder: Path, start: Start | None = None, console: Console | None = None
+) -> Path | None:
+    """Train by a recipe, going on where a run in ``folder`` stopped; the path of its weights.
+
+    None where the time was up before: the same call goes on. A finished training does nothing.
+    What the folder holds is said in :mod:`linksim.training.folder`.
+    Raises InputError, also where the folder holds another training.
+    """
+    start, console = start or Start(), console or Console()
+    deadline = None if start.minutes is None else time.monotonic() + 60 * start.minutes
+    with folders.claimed(folder):
+        images = open_training_images(recipe)
+        split = split_images(recipe, images)
+        data = data_digest(images)
+        if start.overwrite and start.decay_from is None:
+            folders.clear(folder, recipe.name)
+        checkpoints = _checkpoints(recipe, folder, data, None, start)
+        origin, decay_from = checkpoints, _decay_from(recipe, checkpoints, start.decay_from)
+        if decay_from is not None:
+            folder = folder / f"decay_{decay_from}"
+            if start.overwrite:
+                folders.clear(folder, recipe.name)
+            checkpoints = _checkpoints(recipe, folder, data, decay_from, start)
+        weights = folder / f"{recipe.name}.safetensors"
+        if folders.is_finished(weights, last_step(recipe, decay_from)):
+            console.print(f"{weights} is finished: nothing to do", soft_wrap=True, highlight=False)
+            return weights
+        checkpoints.sweep()
+        try:
+            work = _Work(recipe, folder, decay_from, start.device, split, data)
+            work.take_up(checkpoints, origin, console)
+            return weights if work.run(checkpoints, deadline, console) else None
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or folder}: {error.strerror or error}; the last checkpoint stays"
+            ) from None
+
+
+def _checkpoints(
+    recipe: Recipe, folder: Path, data: str, decay_from: int | None, start: Start
+) -> Checkpoints:
+    """Those of the training in a folder, which must be this one."""
+    run = folders.begin(folder, folders.identity_of(recipe, data, decay_from))
+    return Checkpoints(
+        folder=folder / folders.CHECKPOINTS,
+        run=run,
+        shard_mb=start.shard_mb,
+        keep_every=recipe.keep_every,
+    )
+
+
+def _decay_from(recipe: Recipe, main: Checkpoints, asked: int | str | None) -> int | None:
+    """The step to decay from; raises InputError for one that cannot be."""
+    if asked is None:
+        return None
+    if recipe.schedule != "wsd" or recipe.decay_steps is None:
+        raise InputError(f"--decay-from is for recipes of schedule wsd, not {recipe.schedule}")
+    steps = main.steps()
+    if not steps:
+        raise InputError(f"--decay-from {asked}: {main.folder} holds no checkpoint yet")
+    if asked != "last" and asked not in steps:
+        raise InputError(
+            f"--decay-from {asked}: no checkpoint of that step; there are "
+            f"{', '.join(map(str, steps))}"
+        )
+    step = steps[-1] if asked == "last" else int(asked)
+    if recipe.decay_steps > step:
+        raise InputError(
+            f"--decay-from {step}: decay_steps is {recipe.decay_steps}, longer than the run so far"
+        )
+    return step
+
+
+class _Work:
+    """A training at work: the codec, its optimiser and average, and the step that is reached."""
 
     def __init__(
         self,
         recipe: Recipe,
-        codec: NeuralCodec,
-        training: ImageSet,
-        held_out: ImageSet,
-        transform: Sequence[nn.Parameter] = (),
+        folder: Path,
+        decay_from: int | None,
+        device: str,
+        images: tuple[Any, Any],
+        data: str,
     ) -> None:
-        super().__init__()
-        self._transform = {id(parameter) for parameter in transform}
+        self.recipe, self.folder, self.decay_from = recipe, folder, decay_from
+        self.training, self.held_out = images
+        self.data = data
+        self.total = last_step(recipe, decay_from)
+        picked = pick_device(device)
+        self.precision = _precision(recipe, picked)
+        self.fabric = _fabric(recipe, picked, self.precision, folder)
+        self.fabric.launch()
+        self.share = _share(recipe, self.fabric)
+        torch.manual_seed(derive_seed(recipe.seed, "init"))
+        codec, transform = _new_codec(recipe)
         self.codec = codec
-        self._recipe = recipe
-        self._link = Link(recipe.channel, recipe.equalizer)
-        self._training = training
-        self._held_out = held_out
-        self._loss = LOSSES[recipe.loss]
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        images, labels = batch
-        sent, snr_db = self.send(images, self.global_step)
-        own_loss = self.codec.training_loss(
-            decoded=sent.decoded,
-            images=images,
-            frame=sent.frame,
-            received=sent.received,
-            snr_db=snr_db,
-            labels=labels,
+        self.module = Training(recipe, codec)
+        self.optimizer = _optimizer(recipe, codec, transform)
+        self.wrapped, self.stepper = self.fabric.setup(self.module, self.optimizer)
+        self.average = None if recipe.ema is None else Average(codec, recipe.ema)
+        self.batches = Batches(recipe, self.training)
+        self.validation = HeldOut(
+            self.held_out, side=recipe.largest_crop, size=recipe.micro_batch or recipe.batch_size
         )
-        loss = self._loss(sent.decoded.images, images).mean() if own_loss is None else own_loss
-        if not bool(torch.isfinite(loss)):
-            raise InputError(
-                f"the loss is {loss.item()} at step {self.global_step}; lower lr or clip_norm"
-            )
-        self.log("loss", loss, prog_bar=True)
-        self.log("lr", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
-        return loss
+        self.step = 0
+        self.seconds = 0.0
+        self.precisions: list[str] = []
+        self.curve = Curve()
 
-    def forward(self, batch: tuple[int, tuple[Tensor, Tensor]]) -> Transmission:
-        """What becomes of (step, (images, labels)), with no loss: for BatchNorm's statistics."""
-        step, (images, _) = batch
-        return self.send(images.to(self.device), step)[0]
+    # What is remembered.
 
-    def send(self, images: Tensor, step: int) -> tuple[Transmission, Tensor]:
-        """The images over the link at the CBR and the SNRs [B] of a step, and those SNRs."""
-        seed = derive_seed(self._recipe.seed, "step", step, self.global_rank)
-        draw = torch.Generator().manual_seed(seed)
-        snr_db = _draw_snr(self._recipe, len(images), draw).to(self.device)
-        cbr = _draw_cbr(self._recipe, 1 / (6 * self.codec.downsampling**2), draw)
-        return self._transmit(images, snr_db, cbr, seed), snr_db
+    def take_up(self, checkpoints: Checkpoints, origin: Checkpoints, console: Console) -> None:
+        """Go on from the newest checkpoint that is whole; a decay begins with one of ``origin``."""
+        damaged = []
+        for step in reversed(checkpoints.steps()):
+            try:
+                self._load(checkpoints.load(step))
+            except InputError as error:
+                damaged.append(error)
+                console.print(f"{error}; the one before it is tried", soft_wrap=True)
+            else:
+                console.print(f"Going on at step {self.step} of {self.total}")
+                break
+        else:
+            if damaged:
+                raise InputError(f"{damaged[0]}; no checkpoint is whole; --overwrite starts anew")
+            if self.decay_from is not None:
+                self._load(origin.load(self.decay_from))
+        if self.precision not in self.precisions:
+            self.precisions.append(self.precision)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        images, labels = batch
-        seed = derive_seed(VALIDATION_SEED, batch_index)
-        values = defaultdict(list)
-        for snr in self._recipe.validation.snr_db:
-            snr_db = uniform_snr(snr, len(images), self.device)
-            sent = self._transmit(images, snr_db, _validation_cbr(self._recipe), seed)
-            measured = {"psnr": psnr(sent.decoded.images, images)}
-            measured |= verdicts(sent.decoded.report, snr_db=snr, labels=labels)
-            for name, value in measured.items():
-                values[name].append(value.float().mean())
-                self.log(f"{name}_{snr:g}dB", values[name][-1], batch_size=len(images))
-        for name, means in values.items():
-            self.log(f"val_{name}", torch.stack(means).mean(), batch_size=len(images))
+    def _load(self, state: dict[str, Any]) -> None:
+        self.codec.load_state_dict(state["codec"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load(state["average"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.precisions, self.curve = list(state["precisions"]), Curve(state["curve"])
 
-    def _transmit(self, images: Tensor, snr_db: Tensor, cbr: float, seed: int) -> Transmission:
-        height, width = images.shape[-2:]
-        max_symbols = self._link.data_symbols(symbol_budget(cbr, height, width))
-        frame = encode(self.codec, images, snr_db=snr_db, max_symbols=max_symbols)
-        realisation = self._link.channel.draw_batch(seed, len(images), max_symbols, self.device)
-        return transmit(
-            self.codec,
-            frame,
-            self._link,
-            snr_db=snr_db,
-            realisation=realisation,
-            rx_snr_db=snr_db,
-            image_size=(height, width),
+    def _state(self) -> dict[str, Any]:
+        return {
+            "codec": self.codec.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "precisions": self.precisions,
+            "curve": self.curve.rows,
+        }
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        if self.fabric.is_global_zero:
+            checkpoints.save(self.step, self._state())
+            self.curve.write(self.folder / folders.CURVE)
+        self.fabric.barrier()
+
+    # What is done.
+
+    def run(self, checkpoints: Checkpoints, deadline: float | None, console: Console) -> bool:
+        """All steps that are left, and the weights; False where the time was up before."""
+        teller = Teller(
+            console, done=self.step, total=self.total, batch_size=self.recipe.batch_size
         )
+        try:
+            if not self._steps(checkpoints, deadline, teller):
+                return False
+        finally:
+            teller.stop()
+        self._finish(teller)
+        return True
 
-    def configure_optimizers(self) -> Any:
-        recipe = self._recipe
-        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for parameter in self.codec.parameters():
-            groups[id(parameter) in self._transform].append(parameter)
-        rates: list[dict[str, Any]] = [
-            {"params": groups[False], "lr": recipe.lr},
-            {"params": groups[True], "lr": recipe.lr_transform or recipe.lr},
-        ]
-        optimizer = torch.optim.AdamW(rates, weight_decay=recipe.weight_decay)
-        floor = recipe.lr_final / recipe.lr
+    def _steps(self, checkpoints: Checkpoints, deadline: float | None, teller: Teller) -> bool:
+        recipe, pace = self.recipe, _Pace()
+        while self.step < self.total:
+            loss = self._learn()
+            if self.step % LOG_EVERY == 0 or self.step == self.total:
+                self._log({"loss": float(loss), "lr": self.optimizer.param_groups[0]["lr"]})
+            if self.step % recipe.validation.every == 0 and self.step < self.total:
+                self._validate(teller)
+            teller.step(self.step, loss)
+            self.seconds += pace.step()
+            late = deadline is not None and self._agreed(pace.is_late(deadline))
+            if self.step % recipe.checkpoint_every == 0 or self.step == self.total or late:
+                self._save(checkpoints)
+                pace.saved()
+            if late and self.step < self.total:
+                teller.line(f"The time is up: stopped at step {self.step} of {self.total}")
+                return False
+        return True
 
-        def factor(step: int) -> float:
-            if step < recipe.warmup:
-                return (step + 1) / recipe.warmup
-            done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
-            return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+    def _agreed(self, late: bool) -> bool:
+        """The same answer for all processes that share the work."""
+        return bool(self.fabric.broadcast(late))
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def _learn(self) -> Tensor:
+        """One step; its loss."""
+        recipe, step = self.recipe, self.step
+        factor = rate_factor(recipe, step, self.decay_from)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        side = crop_of(recipe, step, self.decay_from)
+        conditions = self.module.conditions(step, side, self.fabric.device)
+        total = torch.zeros((), device=self.fabric.device)
+        first, last = self.share
+        bounds = [*range(first, last, recipe.micro_batch or recipe.batch_size), last]
+        for a, b in pairwise(bounds):
+            images, labels = self.fabric.to_device(self.batches.of(step, side, a, b))
+            torch.manual_seed(derive_seed(recipe.seed, "layers", step, a))
+            with self.fabric.no_backward_sync(self.wrapped, enabled=b < last):
+                loss = self.wrapped(images, labels, conditions.of(a, b)) * (
+                    (b - a) / (last - first)
+                )
+                self.fabric.backward(loss)
+            total += loss.detach()
+        if not bool(torch.isfinite(total)):
+            raise InputError(f"the loss is {total.item()} at step {step}; lower lr or clip_norm")
+        clip_grad_norm_(self.codec.parameters(), recipe.clip_norm, foreach=True)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+        return total
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        recipe = self._recipe
-        crops = TrainingCrops(
-            [self._training],
-            crop=recipe.images.crop,
-            downscale=recipe.images.downscale,
-            flip=recipe.images.flip,
-            seed=derive_seed(recipe.seed, "crops", self.global_rank),
+    def _log(self, values: dict[str, float]) -> None:
+        seen = pixels_seen(self.recipe, self.step, self.decay_from)
+        self.curve.add(self.step, {"gigapixels": seen / 1e9, **values})
+        self.fabric.log_dict(values, step=self.step)
+
+    def _validate(self, teller: Teller) -> dict[str, float]:
+        """Measure the averaged weights on the held-out images."""
+        with nullcontext() if self.average is None else self.average.in_place():
+            metrics = self._measure()
+        self._log(metrics)
+        if self.fabric.is_global_zero:
+            teller.validation(self.step, metrics)
+        return metrics
+
+    def _measure(self) -> dict[str, float]:
+        self.codec.eval()
+        with self.fabric.autocast():
+            metrics = self.module.validation(self.validation, self.fabric.device)
+        self.codec.train()
+        return metrics
+
+    # What it leaves.
+
+    def _finish(self, teller: Teller) -> None:
+        """Weights, their card and the learning curve, all from the last checkpoint's state."""
+        if self.average is not None:
+            self.average.swap()
+            self._settle_batch_norm()
+        metrics = self._measure()
+        self._log(metrics)
+        if not self.fabric.is_global_zero:
+            return
+        teller.validation(self.step, metrics)
+        recipe = self.recipe
+        card = card_of(
+            recipe,
+            decay_from=self.decay_from,
+            seconds=self.seconds,
+            precisions=self.precisions,
+            training_images=len(self.training),
+            held_out=self.held_out.names,
+            data=self.data,
+            validation=metrics,
         )
-        batches = Batches(
-            crops,
-            batch_size=recipe.batch_size,
-            seed=derive_seed(recipe.seed, "batches", self.global_rank),
-            first_step=self.global_step,
-            crop_of=recipe.crop_of,
+        write_weights(self.folder / f"{recipe.name}.safetensors", recipe, self.codec, card)
+        self.curve.write(self.folder / f"{recipe.name}.csv")
+        self.curve.write(self.folder / folders.CURVE)
+
+    def _settle_batch_norm(self) -> None:
+        """Measure the statistics of every BatchNorm anew, over the batches that would come next.
+
+        Averaged weights give other activations than any of the weights that were averaged, so that
+        averages of their statistics do not fit (Izmailov et al., Averaging Weights Leads to Wider
+        Optima, UAI 2018, section 3).
+        """
+        steps = islice(count(self.step), SETTLING_BATCHES)
+        with self.fabric.autocast():
+            update_bn(([step] for step in steps), _Sender(self.module, self._send))
+
+    def _send(self, step: int) -> None:
+        recipe, device = self.recipe, self.fabric.device
+        side = crop_of(recipe, self.total - 1, self.decay_from)
+        conditions = self.module.conditions(step, side, device)
+        size = recipe.micro_batch or recipe.batch_size
+        images, _ = self.batches.of(step, side, 0, size)
+        self.module.send(images.to(device), conditions.of(0, size))
+
+
+class _Pace:
+    """How long steps and checkpoints take, at the longest."""
+
+    def __init__(self) -> None:
+        self._step, self._save, self._steps = 0.0, 1.0, 0
+        self._before = time.monotonic()
+
+    def step(self) -> float:
+        """A step has ended; the seconds that it took, validation included."""
+        seconds = self._since()
+        self._steps += 1
+        if self._steps > _WARM_UP:
+            self._step = max(self._step, seconds)
+        return seconds
+
+    def saved(self) -> None:
+        """A checkpoint has been written."""
+        self._save = max(self._save, self._since())
+
+    def is_late(self, deadline: float) -> bool:
+        """Whether another step and checkpoint might end after the deadline."""
+        return time.monotonic() + 1.2 * (self._step + 2 * self._save) > deadline
+
+    def _since(self) -> float:
+        before, self._before = self._before, time.monotonic()
+        return self._before - before
+
+
+class _Sender(nn.Module):
+    """A training's codec, sending the crops of a step that it is called with; no loss."""
+
+    def __init__(self, module: Training, send: Callable[[int], object]) -> None:
+        super().__init__()
+        self.module = module
+        self._send = send
+
+    def forward(self, step: int) -> None:
+        self._send(step)
+
+
+def _precision(recipe: Recipe, device: torch.device) -> Precision:
+    if recipe.precision != "auto":
+        return recipe.precision
+    return "bf16" if computes_in_bf16(device) else "fp32"
+
+
+def _fabric(recipe: Recipe, device: torch.device, precision: Precision, folder: Path) -> Fabric:
+    devices: Any = recipe.devices
+    if ":" in str(device):
+        devices = [device.index]
+    elif device.type == "cpu" and devices == "auto":
+        devices = 1
+    return Fabric(
+        accelerator=device.type,
+        devices=devices,
+        strategy=recipe.strategy,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        loggers=TensorBoardLogger(folder, name="", version=folders.TENSORBOARD),
+    )
+
+
+def _share(recipe: Recipe, fabric: Fabric) -> tuple[int, int]:
+    """Which images of every batch are this process's: from the first to before the last."""
+    size, rest = divmod(recipe.batch_size, fabric.world_size)
+    if rest:
+        raise InputError(
+            f"batch_size is {recipe.batch_size}; {fabric.world_size} devices cannot share it evenly"
         )
-        return DataLoader(batches, batch_size=None)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        side = self._recipe.largest_crop
-        crops = [
-            (centre_crop(item.image, side, name=item.name).float() / 255, item.label_index)
-            for item in self._held_out
-        ]
-        return DataLoader(crops, batch_size=self._recipe.batch_size)  # type: ignore[arg-type]
+    return fabric.global_rank * size, (fabric.global_rank + 1) * size
 
 
-def train(recipe: Recipe, folder: Path) -> Path:
-    """Train by a recipe, going on where a run in ``folder`` stopped; returns the weights' path.
-
-    The folder gets ``checkpoints/``, the learning curve in ``csv/`` (a file a start),
-    TensorBoard's events and at the end ``<name>.safetensors`` with ``<name>.json``, its card, and
-    ``<name>.csv``, the learning curve of all starts.
-    Raises InputError.
-    """
-    L.seed_everything(derive_seed(recipe.seed, "init") % 2**32, verbose=False)
+def _new_codec(recipe: Recipe) -> tuple[NeuralCodec, Sequence[nn.Parameter]]:
+    """The codec before the first step, and its parameters that hold a transform."""
     codec = codec_from_settings(recipe.codec)
     if not isinstance(codec, NeuralCodec):
         raise InputError(f"codec {recipe.codec.codec!r} is not neural; there is nothing to train")
     transform = codec.initialise_as_transform() if recipe.initial == "transform" else []
-    codec.train()
-    training, held_out = split_images(recipe)
-    module = Training(recipe, codec, training, held_out, transform)
-    timer = Timer()
-    checkpoints = ModelCheckpoint(
-        folder / "checkpoints", every_n_train_steps=recipe.checkpoint_every, save_last=True
-    )
-    starts = len(list((folder / "csv").glob("start_*")))  # CSVLogger wipes a folder it finds
-    averaging: list[Callback] = []
-    if recipe.ema is not None:
-        averaging = [EMAWeightAveraging(decay=recipe.ema), BatchNormSettling()]
-    trainer = L.Trainer(
-        max_steps=recipe.steps,
-        val_check_interval=min(recipe.validation.every, recipe.steps),
-        check_val_every_n_epoch=None,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        gradient_clip_val=recipe.clip_norm,
-        devices=recipe.devices,
-        strategy=recipe.strategy,
-        callbacks=[timer, checkpoints, TrainingProgress(), *averaging],
-        logger=[
-            CSVLogger(folder, name="csv", version=f"start_{starts}", flush_logs_every_n_steps=50),
-            TensorBoardLogger(folder, name="", version="tensorboard"),
-        ],
-        log_every_n_steps=50,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-    )
-    last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(module, ckpt_path=last if last.is_file() else None)
-    trainer.validate(module, verbose=False)
-    path = folder / f"{recipe.name}.safetensors"
-    if trainer.is_global_zero:
-        options = resolved_options(recipe.codec)
-        card = _card(recipe, trainer, timer.time_elapsed("train"), training, held_out)
-        dtype = torch.float16 if recipe.stored_as == "fp16" else torch.float32
-        write_atomically(
-            path, lambda place: codec.save(place, options=options, card=card, dtype=dtype)
-        )
-        text = json.dumps(card, indent=2) + "\n"
-        write_atomically(path.with_suffix(".json"), lambda place: place.write_text(text))
-        write_table(path.with_suffix(".csv"), learning_curve(folder))
-    return path
+    return codec.train(), transform
 
 
-def learning_curve(folder: Path) -> pd.DataFrame:
-    """What the starts of a training logged: a line a step, columns step, loss, lr, val_psnr, ….
-
-    Steps that were done again after a cut-off are those of the later start.
-    """
-    starts = sorted(
-        (folder / "csv").glob("start_*/metrics.csv"), key=lambda path: path.stat().st_mtime
-    )
-    logged = pd.concat([pd.read_csv(path) for path in starts if path.stat().st_size])
-    return logged.groupby("step", as_index=False).last().drop(columns="epoch").round(6)
-
-
-def _draw_snr(recipe: Recipe, batch: int, draw: torch.Generator) -> Tensor:
-    if isinstance(recipe.snr_db, SnrRange):
-        low, high = recipe.snr_db.low, recipe.snr_db.high
-        return low + (high - low) * torch.rand(batch, generator=draw)
-    choices = torch.tensor(recipe.snr_db)
-    return choices[torch.randint(len(choices), (batch,), generator=draw)]
+def _optimizer(
+    recipe: Recipe, codec: NeuralCodec, transform: Sequence[nn.Parameter]
+) -> torch.optim.AdamW:
+    held = {id(parameter) for parameter in transform}
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for parameter in codec.parameters():
+        groups[id(parameter) in held].append(parameter)
+    peaks = {False: recipe.lr, True: recipe.lr_transform or recipe.lr}
+    rates = [
+        {"params": parameters, "lr": peaks[which], "peak": peaks[which]}
+        for which, parameters in groups.items()
+        if parameters
+    ]
+    return torch.optim.AdamW(rates, weight_decay=recipe.weight_decay, fused=True)
 
 
-def _draw_cbr(recipe: Recipe, step: float, draw: torch.Generator) -> float:
-    """A multiple of ``step``, which is the CBR of one latent channel: both ends are drawn too."""
-    if not isinstance(recipe.cbr, CbrRange):
-        return recipe.cbr
-    low = max(1, math.ceil(recipe.cbr.low / step - 1e-9))
-    high = max(low, math.floor(recipe.cbr.high / step + 1e-9))
-    return step * int(torch.randint(low, high + 1, (), generator=draw))
-
-
-def _validation_cbr(recipe: Recipe) -> float:
-    """The bandwidth to validate at: the recipe's own word, or the largest trained."""
-    if recipe.validation.cbr is not None:
-        return recipe.validation.cbr
-    return recipe.cbr.high if isinstance(recipe.cbr, CbrRange) else recipe.cbr
-
-
-def _card(
-    recipe: Recipe,
-    trainer: L.Trainer,
-    seconds: float,
-    training: ImageSet,
-    held_out: ImageSet,
-) -> dict[str, Any]:
-    """What a user must know of weights: where they come from and what they reached."""
-    return {
-        "recipe": recipe.model_dump(mode="json", by_alias=True, exclude={"images": {"root"}}),
-        "steps": trainer.global_step,
-        "images_seen": trainer.global_step * recipe.batch_size * trainer.world_size,
-        "training_seconds": round(seconds),
-        "training_images": len(training),
-        "held_out_images": list(held_out.names),
-        "validation": {k: round(float(v), 4) for k, v in trainer.callback_metrics.items()},
-        "versions": versions(),
-        "machine": machine(),
-    }
+def write_weights(path: Path, recipe: Recipe, codec: NeuralCodec, card: dict[str, Any]) -> None:
+    """Write weights and, beside them, their card with the file's digest; raises InputError."""
+    options = resolved_options(recipe.codec)
+    dtype = torch.float16 if recipe.stored_as == "fp16" else torch.float32
+    write_atomically(path, lambda place: codec.save(place, options=options, card=card, dtype=dtype))
+    text = json.dumps({**card, "sha256": file_digest(path)}, indent=2) + "\n"
+    write_atomically(path.with_suffix(".json"), lambda place: place.write_text(text))

@@ -1,7 +1,8 @@
 """Training: learns, resumes exactly, repeats exactly, and leaves weights that a scenario takes."""
 
 import json
-from itertools import islice
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,11 @@ from scipy.stats import chisquare
 from baselines.mvsc import MVSC
 from linksim.codec_lookup import codec_from_settings
 from linksim.errors import InputError
-from linksim.seeding import derive_seed
 from linksim.settings import CodecSettings
-from linksim.training import train as module_under_test
-from linksim.training.callbacks import BATCHES
-from linksim.training.data import split_images
+from linksim.training.data import Batches, split_images
+from linksim.training.module import Training, draw_cbr
 from linksim.training.recipe import Recipe, load_recipe
-from linksim.training.train import train
+from linksim.training.train import SETTLING_BATCHES, train
 from tests.helpers.layouts import smooth_picture
 from tests.helpers.places import HELPERS, ROOT
 
@@ -56,6 +55,23 @@ def recipe(photographs: Path, **changes: object) -> Recipe:
     return Recipe.model_validate({**settings, **changes})
 
 
+def power_cut_at(step: int) -> Callable[..., torch.Tensor]:
+    """In the place of Training.forward: it fails at its so-manyth call."""
+    forward, calls = Training.forward, count()
+
+    def cut(self: Training, *args: object) -> torch.Tensor:
+        if next(calls) == step:
+            raise RuntimeError("power cut")
+        return forward(self, *args)  # type: ignore[arg-type]
+
+    return cut
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_it_learns_and_leaves_weights_with_a_card(photographs: Path, tmp_path: Path) -> None:
     path = train(recipe(photographs), tmp_path)
     card = json.loads(path.with_suffix(".json").read_text())
@@ -68,7 +84,7 @@ def test_it_learns_and_leaves_weights_with_a_card(photographs: Path, tmp_path: P
     before = json.loads(untrained.with_suffix(".json").read_text())
     assert card["validation"]["val_psnr"] > before["validation"]["val_psnr"] + 3
     assert card["validation"]["psnr_19dB"] > card["validation"]["psnr_1dB"]
-    assert (tmp_path / "csv" / "start_0" / "metrics.csv").is_file()
+    assert card["pixels_seen"] == 160 * 32**2
     assert list((tmp_path / "tensorboard").glob("events*"))
 
     codec = codec_from_settings(CodecSettings(codec=CONV, weights=str(path)))
@@ -112,25 +128,16 @@ def test_cut_off_and_gone_on_is_as_if_it_had_not_been(
 ) -> None:
     whole = train(recipe(photographs), tmp_path / "whole")
 
-    from linksim.training import train as module
-
-    step = module.Training.training_step
-
-    def power_cut(self: module.Training, *args: object) -> torch.Tensor:
-        if self.global_step == 18:
-            raise RuntimeError("power cut")
-        return step(self, *args)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(module.Training, "training_step", power_cut)
+        patch.setattr(Training, "forward", power_cut_at(18))
         with pytest.raises(RuntimeError, match="power cut"):
             train(recipe(photographs), tmp_path / "cut")
     resumed = train(recipe(photographs), tmp_path / "cut")
     curve = pd.read_csv(resumed.with_suffix(".csv"))
     assert curve["step"].is_unique
-    assert list(curve.dropna(subset="val_psnr")["step"]) == [19, 39, 40]
-    a, b = load_file(whole), load_file(resumed)
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert list(curve.dropna(subset="val_psnr")["step"]) == [20, 40]
+    pd.testing.assert_frame_equal(curve, pd.read_csv(whole.with_suffix(".csv")))
+    assert same_weights(whole, resumed)
 
 
 def test_another_seed_is_another_training(photographs: Path, tmp_path: Path) -> None:
@@ -154,10 +161,18 @@ def test_both_ends_of_the_rate_are_trained(photographs: Path) -> None:
     """Eight channels at most: each number is drawn, all as often."""
     settings = recipe(photographs, cbr={"low": 1 / 96, "high": 1 / 12})
     draw = torch.Generator().manual_seed(0)
-    drawn = [module_under_test._draw_cbr(settings, 1 / 96, draw) * 96 for _ in range(4000)]
+    drawn = [draw_cbr(settings, 1 / 96, draw) * 96 for _ in range(4000)]
     counts = np.bincount(np.rint(drawn).astype(int), minlength=9)[1:]
     assert np.allclose(drawn, np.rint(drawn))
     assert chisquare(counts).pvalue > 0.001
+
+
+def test_the_largest_rate_in_half_of_the_batches(photographs: Path) -> None:
+    settings = recipe(photographs, cbr={"low": 1 / 96, "high": 1 / 12, "largest": 0.5})
+    draw = torch.Generator().manual_seed(0)
+    drawn = np.rint([draw_cbr(settings, 1 / 96, draw) * 96 for _ in range(4000)]).astype(int)
+    counts = np.bincount(drawn, minlength=9)[1:]
+    assert chisquare(counts, 4000 * np.array([1 / 16] * 7 + [9 / 16])).pvalue > 0.001
 
 
 def test_held_out_photographs_are_not_trained_on(photographs: Path) -> None:
@@ -270,13 +285,11 @@ def test_averaged_weights_get_batch_norms_of_their_own(photographs: Path, tmp_pa
     path = train(made, tmp_path)
     codec = codec_from_settings(CodecSettings(**mvsc, weights=str(path)))
     assert isinstance(codec, MVSC)
-    training, held_out = split_images(made)
-    module = module_under_test.Training(made, codec, training, held_out)
-    crops = module.train_dataloader().dataset._crops  # type: ignore[attr-defined]
-    batches = module_under_test.Batches(
-        crops, batch_size=4, seed=derive_seed(made.seed, "batches", 0), first_step=6,
-        crop_of=made.crop_of,
-    )  # fmt: skip
+    training, _ = split_images(made)
+    batches = Batches(made, training)
     with torch.no_grad():
-        means = [codec.encoder[0](images).mean((0, 2, 3)) for images, _ in islice(batches, BATCHES)]
+        means = [
+            codec.encoder[0](batches.of(6 + i, 32, 0, 4)[0]).mean((0, 2, 3))
+            for i in range(SETTLING_BATCHES)
+        ]
     torch.testing.assert_close(codec.encoder[1].running_mean, torch.stack(means).mean(0))
