@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from linksim.link.slots import Waveform
 from linksim.settings import Settings
 
 
@@ -23,7 +24,7 @@ class Arrival:
     no: float32 [B, n], or [B] if alike for all symbols: variance of all in y that is not h*x.
     uses: int64 [B], complex channel uses of each image; pilots, padding: int64 [B], those of them
         that are pilots, and those left empty.
-    papr_db: float32 [B], peak-to-average power ratio of what was sent; None without a waveform.
+    waveform: the time signal that was sent; None without one.
     """
 
     y: Tensor
@@ -32,7 +33,7 @@ class Arrival:
     uses: Tensor
     pilots: Tensor | None = None
     padding: Tensor | None = None
-    papr_db: Tensor | None = None
+    waveform: Waveform | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from linksim.codec import CodedBits, Frame, Received
 from linksim.errors import InputError
 from linksim.link.channel import Arrival, ChannelSettings, Realisation
 from linksim.link.equalizer import Equalizer, equalize
+from linksim.link.slots import Waveform
 from linksim.units import snr_db_to_no
 
 _DRAWS_KEPT = 8  # of a probe, which is asked for the same ones at one SNR after the other
@@ -22,15 +23,15 @@ _DRAWS_KEPT = 8  # of a probe, which is asked for the same ones at one SNR after
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """What each image of a batch cost; every field int64 [B].
+    """What each image of a batch cost; every count int64 [B].
 
     symbols: complex channel uses, pilots and padding included: what the CBR counts.
     pilot_symbols: those of them that are pilots.
     payload_bits, crc_bits, parity_bits, padding_bits: a digital frame's bits; zeros for others.
     side_info_bits: bits told to the receiver outside the channel.
-    padding_symbols: those of the symbols that carry nothing, at the end of the last OFDM slot.
-    papr_db: float32 [B], peak-to-average power ratio of the OFDM signal; what the amplifier pays.
-        Both are None for channels without a waveform.
+    padding_symbols: those of the symbols that carry nothing, to fill the last OFDM slot; None for
+        channels without slots.
+    waveform: the OFDM signal, whose peaks are what the amplifier pays; None without one.
     """
 
     symbols: Tensor
@@ -41,7 +42,16 @@ class Ledger:
     padding_bits: Tensor
     side_info_bits: Tensor
     padding_symbols: Tensor | None = None
-    papr_db: Tensor | None = None
+    waveform: Waveform | None = None
+
+    def columns(self) -> dict[str, Tensor]:
+        """What a table of results holds: the counts by name, each [B], and for OFDM ``papr_db``,
+        which one OFDM symbol in a thousand exceeds, and ``papr_max_db``."""
+        counts = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.waveform is None:
+            return counts
+        waveform = self.waveform
+        return counts | {"papr_db": waveform.papr_db(), "papr_max_db": waveform.papr_max_db()}
 
     def with_pilots(self, count: int) -> "Ledger":
         """The ledger with ``count`` pilots more an image."""
@@ -177,5 +187,5 @@ def ledger_of(frame: Frame, arrival: Arrival) -> Ledger:
         padding_bits=bits.padding,
         side_info_bits=none if frame.side_info_bits is None else frame.side_info_bits,
         padding_symbols=arrival.padding,
-        papr_db=arrival.papr_db,
+        waveform=arrival.waveform,
     )

@@ -1,48 +1,51 @@
-"""OFDM over the 3GPP channels of TR 38.901, on Sionna: y = h*x + sqrt(no)*n per resource element.
+"""OFDM over the 3GPP channels of TR 38.901, on Sionna.
 
-    data ─► slots of S OFDM symbols of F subcarriers, with pilots ─► amplifier ─► TDL or CDL
-         ◄─ data resource elements, their gains and noise variances ◄─ LS, or perfect knowledge
+    data ─► interleaver, scrambler ─► slots of S OFDM symbols of F subcarriers, with pilots
+         ─► amplifier ─► TDL or CDL ─► equaliser's view: data elements, their gains and variances
 
-Fading changes from one OFDM symbol to the next and goes on from slot to slot. Within an OFDM symbol
-it stands still, and no symbol disturbs another: settings for which that is far from true (a cyclic
-prefix shorter than the longest path, a Doppler shift beyond a tenth of the subcarrier spacing) are
-refused. The cyclic prefix is not counted as channel use.
+In the frequency domain, y = h*x + sqrt(no)*n per resource element. Fading changes from one OFDM
+symbol to the next and goes on from slot to slot; within an OFDM symbol it stands still, and no
+symbol disturbs another. Settings for which that is not so (a cyclic prefix shorter than the longest
+path, a Doppler shift beyond 0.02 of the subcarrier spacing, where the interference between
+subcarriers is at -32 dB) are for the time domain, which simulates every sample
+(:mod:`linksim.link.time_domain`). The cyclic prefix is not counted as channel use.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
-from torch.nn import functional as F
 
 from linksim import batch_exact
 from linksim.errors import InputError
 from linksim.link.channel import Arrival, ChannelSettings, Realisation, seed_sionna, unit_noise
-from linksim.link.estimation import LsEstimator
-from linksim.link.pilots import PilotPattern
-from linksim.link.waveform import (
-    Distortion,
-    clipping_distortion,
-    papr_db,
-    soft_clip,
-    subcarriers_of,
-    time_signal,
+from linksim.link.estimation import (
+    Covariance,
+    Estimator,
+    LeastSquares,
+    LmmseEstimator,
+    LsEstimator,
+    Moments,
 )
+from linksim.link.pilots import PilotGrid, PilotPattern
+from linksim.link.profiles import (
+    SPEED_OF_LIGHT,
+    Profile,
+    longest_path_us,
+    sionna_model,
+    tdl_covariance,
+)
+from linksim.link.slots import SlotLayout, Waveform, clipped
+from linksim.link.waveform import Distortion, clipping_distortion
 from linksim.seeding import derive_seed
 from linksim.settings import Db, Settings
 
-Model = Literal[
-    "TDL-A", "TDL-B", "TDL-C", "TDL-D", "TDL-E", "CDL-A", "CDL-B", "CDL-C", "CDL-D", "CDL-E"
-]  # fmt: skip
-
-# Longest delay over the delay spread: TR 38.901 tables 7.7.2-1 to -5 (7.7.1: not longer)
-_LONGEST_DELAY = {"A": 9.6586, "B": 4.7834, "C": 8.6523, "D": 12.525, "E": 20.6519}
-_LARGEST_DOPPLER = 0.1  # of the subcarrier spacing
-_SPEED_OF_LIGHT = 299_792_458.0
+_LARGEST_DOPPLER = 0.02  # of the subcarrier spacing
 _SLOTS_MEASURED = 512
+_LINEAR = Distortion(gain=1.0, variance=0.0)
 
 
 class Clipping(Settings):
@@ -58,12 +61,16 @@ class Ofdm(ChannelSettings):
     subcarriers, symbols_per_slot: F and S; symbols_per_slot OFDM symbols of F subcarriers are a
         slot, and a frame takes as many whole slots as its data symbols need.
     pilots: which resource elements they take; None for none.
-    estimation: ``ls`` estimates the channel from each slot's pilots, ``perfect`` is told it.
+    estimation: of the channel, from each slot's pilots. ``ls``, least squares; ``lmmse``, by the
+        covariance of the profile (TDL only); ``lmmse_robust``, by one that knows nothing but the
+        cyclic prefix and the largest Doppler shift allowed. ``perfect`` is told the channel.
+    ls_over_time: ``average`` of the OFDM symbols with pilots, or ``linear`` between them, for
+        channels that change within a slot.
     clipping: of the transmitter's amplifier; None for a linear one.
     """
 
     type: Literal["ofdm"] = "ofdm"
-    model: Model
+    model: Profile
     delay_spread_ns: float = Field(ge=0, le=1e5, allow_inf_nan=False)
     carrier_ghz: float = Field(default=3.5, ge=0.5, le=100)
     speed_mps: float = Field(default=0.0, ge=0, le=1000)
@@ -72,32 +79,36 @@ class Ofdm(ChannelSettings):
     symbols_per_slot: PositiveInt = Field(default=14, le=1000)
     cyclic_prefix_us: float = Field(default=2.34, ge=0, le=1000)
     pilots: PilotPattern | None = None
-    estimation: Literal["perfect", "ls"] = "perfect"
+    estimation: Literal["perfect", "ls", "lmmse", "lmmse_robust"] = "perfect"
+    ls_over_time: Literal["average", "linear"] = "average"
     clipping: Clipping | None = None
 
     @model_validator(mode="after")
     def _free_of_interference(self) -> Self:
-        longest_us = _LONGEST_DELAY[self.model[-1]] * self.delay_spread_ns / 1e3
+        longest_us = longest_path_us(self.model, self.delay_spread_ns)
         if longest_us > self.cyclic_prefix_us:
             raise ValueError(
                 f"cyclic_prefix_us {self.cyclic_prefix_us:g} is shorter than the longest path of "
                 f"{self.model} at delay_spread_ns {self.delay_spread_ns:g}, {longest_us:.4g} us; "
                 "the interference between OFDM symbols that would follow is not simulated"
             )
-        doppler_khz = self.speed_mps / _SPEED_OF_LIGHT * self.carrier_ghz * 1e6
+        doppler_khz = self.speed_mps / SPEED_OF_LIGHT * self.carrier_ghz * 1e6
         if doppler_khz > _LARGEST_DOPPLER * self.subcarrier_spacing_khz:
             raise ValueError(
                 f"speed_mps {self.speed_mps:g} shifts the carrier by {doppler_khz:.3g} kHz, more "
-                f"than a tenth of subcarrier_spacing_khz {self.subcarrier_spacing_khz:g}; the "
-                "interference between subcarriers that would follow is not simulated"
+                f"than {_LARGEST_DOPPLER:g} of subcarrier_spacing_khz "
+                f"{self.subcarrier_spacing_khz:g}; the interference between subcarriers that would "
+                "follow is not simulated"
             )
         return self
 
     @model_validator(mode="after")
     def _pilots_fit(self) -> Self:
         if self.pilots is None:
-            if self.estimation == "ls":
-                raise ValueError("estimation: ls needs pilots, such as {symbols: [2, 11]}")
+            if self.estimation != "perfect":
+                raise ValueError(
+                    f"estimation: {self.estimation} needs pilots, such as {{symbols: [2, 11]}}"
+                )
             return self
         symbols = self.pilots.symbols
         if len(set(symbols)) < len(symbols) or max(symbols) >= self.symbols_per_slot:
@@ -117,6 +128,17 @@ class Ofdm(ChannelSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _estimation_fits(self) -> Self:
+        if self.estimation == "lmmse" and not self.model.startswith("TDL"):
+            raise ValueError(
+                f"estimation: lmmse needs the covariance of the channel, and {self.model} has none "
+                "that is known; take lmmse_robust, ls or a TDL model"
+            )
+        if self.ls_over_time != "average" and self.estimation != "ls":
+            raise ValueError(f"ls_over_time is for estimation: ls, not {self.estimation}")
+        return self
+
     @property
     def fading_name(self) -> str:
         """All that determines h, in words: pilots and estimation meet the same fading."""
@@ -134,7 +156,20 @@ class Ofdm(ChannelSettings):
             symbols = "+".join(map(str, sorted(self.pilots.symbols)))
             pilots = f"pilots {symbols}/{self.pilots.spacing}"
         clipping = f", clipped at {self.clipping.backoff_db:.12g} dB" if self.clipping else ""
-        return f"ofdm({self.fading_name}, {pilots}, {self.estimation}{clipping})"
+        over_time = f" {self.ls_over_time}" if self.estimation == "ls" else ""
+        estimation = f"{self.estimation}{over_time}"
+        return f"ofdm({self.fading_name}, mixed, {pilots}, {estimation}{clipping})"
+
+    @property
+    @property
+    def spacing_hz(self) -> float:
+        """Subcarrier spacing in Hz."""
+        return self.subcarrier_spacing_khz * 1e3
+
+    @property
+    def symbol_s(self) -> float:
+        """Duration of an OFDM symbol with its prefix, in seconds."""
+        return 1 / self.spacing_hz + self.cyclic_prefix_us * 1e-6
 
     @property
     def uses_per_slot(self) -> int:
@@ -171,22 +206,20 @@ class Ofdm(ChannelSettings):
         place = str(device)
         slots = -(-length // self.data_per_slot)
         seed_sionna(seed, place)
-        h = self._gains(batch, slots, place)
+        h = self.gains(batch, slots, place)
         noise = unit_noise(batch, slots * self.uses_per_slot, place).reshape(h.shape)
         return OfdmRealisation(settings=self, h=h, noise=noise)
 
-    def _gains(self, batch: int, slots: int, device: str) -> Tensor:
+    def gains(self, batch: int, slots: int, device: str) -> Tensor:
         """h, complex64 [batch, slots, S, F], from Sionna's generator as it stands."""
         from sionna.phy.channel import cir_to_ofdm_channel, subcarrier_frequencies
 
-        spacing = self.subcarrier_spacing_khz * 1e3
-        duration = 1 / spacing + self.cyclic_prefix_us * 1e-6
-        model = _sionna_model(
+        model = sionna_model(
             self.model, self.delay_spread_ns, self.carrier_ghz, self.speed_mps, device
         )
-        a, tau = model(batch, slots * self.symbols_per_slot, 1 / duration)
+        a, tau = model(batch, slots * self.symbols_per_slot, 1 / self.symbol_s)
         frequencies = subcarrier_frequencies(
-            self.subcarriers, spacing, precision="single", device=device
+            self.subcarriers, self.spacing_hz, precision="single", device=device
         )
         h: Tensor = cir_to_ofdm_channel(frequencies, a, tau)
         return h.reshape(batch, slots, self.symbols_per_slot, self.subcarriers)
@@ -205,107 +238,76 @@ class OfdmRealisation(Realisation):
 
     def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
         """Pilots and data over the slots that each image's ``used`` symbols need."""
-        settings, layout = self.settings, _layout(self.settings, str(symbols.device))
-        slots = -(-used // settings.data_per_slot)
-        sent, papr = _amplify(layout.fill(symbols, slots), settings)
+        settings, device = self.settings, str(symbols.device)
+        layout, receiver = _layout(settings, device), _receiver(settings, device)
+        slots, count = -(-used // settings.data_per_slot), symbols.shape[1]
+        mixing = layout.mixing(slots, count)
+        grid = layout.fill(symbols, slots, mixing)
+        backoff_db = settings.clipping.backoff_db if settings.clipping else None
+        sent = grid if backoff_db is None else clipped(grid, backoff_db)
         h, noise = self.h[:, : sent.shape[1]], self.noise[:, : sent.shape[1]]
         no = no[:, None, None, None]
         y = batch_exact.multiply(h, sent) + batch_exact.scale(noise, no.sqrt())
-        h_hat, variance = layout.know(y, h, no)
-        n = symbols.shape[1]
+        h_hat, variance = receiver.know(y, h, no)
+        y, h_hat, variance = (
+            mixing.gather(layout.data_of(grid), count) for grid in (y, h_hat, variance)
+        )
         return Arrival(
-            y=layout.data_of(y, n),
-            h=layout.data_of(h_hat, n),
-            no=layout.data_of(variance, n),
+            y=mixing.turn_back(y),
+            h=h_hat,
+            no=variance,
             uses=slots * settings.uses_per_slot,
             pilots=slots * settings.pilots_per_slot,
             padding=slots * settings.data_per_slot - used,
-            papr_db=papr,
+            waveform=Waveform(
+                layout=layout, symbols=symbols.detach(), slots=slots, backoff_db=backoff_db
+            ),
         )
 
 
-class _Layout:
-    """Where data and pilots stand in a slot, and what is known of its channel."""
+class _Receiver:
+    """What is known of a slot's channel where it is received."""
 
     def __init__(self, settings: Ofdm, device: str) -> None:
-        self._shape = (settings.symbols_per_slot, settings.subcarriers)
-        self._ls: LsEstimator | None = None
-        self._empty = torch.zeros(settings.uses_per_slot, dtype=torch.complex64, device=device)
-        is_data = torch.ones(settings.uses_per_slot, dtype=torch.bool, device=device)
-        if settings.pilots is not None:
-            ls = _ls_estimator(settings, device)
-            self._empty[ls.places] = ls.values
-            is_data[ls.places] = False
-            self._ls = ls if settings.estimation == "ls" else None
-        self._data = is_data.nonzero()[:, 0]
+        self._estimator = _estimator(settings, device)
         self._distortion = _distortion(settings)
-        if self._ls is not None:
-            self._change = _change_between_pilots(settings).to(device)
-
-    def fill(self, symbols: Tensor, slots: Tensor) -> Tensor:
-        """Resource grids complex64 [B, n, S, F] of symbols [B, N]: data and pilots in the first
-        ``slots`` [B] slots, nothing in the others."""
-        per_slot = len(self._data)
-        padded = F.pad(symbols, (0, -symbols.shape[1] % per_slot))
-        padded = padded.reshape(len(symbols), -1, per_slot)
-        grid = self._empty.repeat(*padded.shape[:2], 1)
-        grid[..., self._data] = padded
-        taken = torch.arange(padded.shape[1], device=slots.device) < slots[:, None]
-        return torch.where(taken[..., None], grid, 0).reshape(*taken.shape, *self._shape)
-
-    def data_of(self, grid: Tensor, count: int) -> Tensor:
-        """The first ``count`` data elements [B, count] of grids [B, n, S, F]."""
-        return grid.flatten(2)[..., self._data].flatten(1)[:, :count]
 
     def know(self, y: Tensor, h: Tensor, no: Tensor) -> tuple[Tensor, Tensor]:
         """(gains, noise variance) of received grids y, as the receiver has them, [B, n, S, F].
 
-        h: the true gains; no: [B, 1, 1, 1]. The variance is of noise, of the amplifier's
-        distortion, and of the estimate's error: noise at the pilots, and what the channel does
-        between them, averaged over the channel's realisations.
+        h: the true gains; no: [B, 1, 1, 1]. The gains are the mean of the true ones given the
+        estimate; the variance is of noise, of the amplifier's distortion, and of what the estimate
+        leaves unknown.
         """
         gain, distortion = self._distortion.gain, self._distortion.variance
-        if self._ls is None:
+        if self._estimator is None:
             known, error = h if gain == 1 else h * gain, torch.zeros_like(no)
         else:
-            known = self._ls(y)
-            error = (no + distortion) * self._ls.noise_gain + gain**2 * self._change
-        power = (known.real.square() + known.imag.square()) / gain**2
+            known, error = self._estimator(y, no + distortion, gain)
+        power = (known.real.square() + known.imag.square() + error) / gain**2
         return known, no + error + distortion * power
-
-
-def _amplify(grid: Tensor, settings: Ofdm) -> tuple[Tensor, Tensor]:
-    """(grids as sent, PAPR in dB [B]) of grids [B, n, S, F].
-
-    Image by image, since an FFT's last bit depends on how many are computed at once.
-    """
-    sent, ratios = [], []
-    for image in grid.flatten(1, 2):
-        if settings.clipping is None:
-            with torch.no_grad():
-                ratios.append(papr_db(time_signal(image)))
-        else:
-            signal = soft_clip(time_signal(image), settings.clipping.backoff_db)
-            ratios.append(papr_db(signal.detach()))
-            sent.append(subcarriers_of(signal))
-    amplified = torch.stack(sent).reshape(grid.shape) if sent else grid
-    return amplified, torch.stack(ratios)
 
 
 def _distortion(settings: Ofdm) -> Distortion:
     if settings.clipping is None:
-        return Distortion(gain=1.0, variance=0.0)
+        return _LINEAR
     return clipping_distortion(settings.subcarriers, settings.clipping.backoff_db)
 
 
 @lru_cache
-def _layout(settings: Ofdm, device: str) -> _Layout:
-    return _Layout(settings, device)
+def _layout(settings: Ofdm, device: str) -> SlotLayout:
+    pilots = None if settings.pilots is None else _pilot_grid(settings, device)
+    return SlotLayout(settings.symbols_per_slot, settings.subcarriers, pilots, device)
 
 
-def _ls_estimator(settings: Ofdm, device: str) -> LsEstimator:
+@lru_cache
+def _receiver(settings: Ofdm, device: str) -> _Receiver:
+    return _Receiver(settings, device)
+
+
+def _pilot_grid(settings: Ofdm, device: str) -> PilotGrid:
     assert settings.pilots is not None
-    return LsEstimator(
+    return PilotGrid(
         settings.pilots,
         symbols=settings.symbols_per_slot,
         subcarriers=settings.subcarriers,
@@ -313,36 +315,49 @@ def _ls_estimator(settings: Ofdm, device: str) -> LsEstimator:
     )
 
 
-def _change_between_pilots(settings: Ofdm) -> Tensor:
-    """E|h - h interpolated from the noiseless pilots|^2 over channels drawn once, [S, F]."""
+def _estimator(settings: Ofdm, device: str) -> Estimator | None:
+    match settings.estimation:
+        case "perfect":
+            return None
+        case "ls":
+            pilots, over_time = _pilot_grid(settings, device), settings.ls_over_time
+            return LsEstimator(pilots, moments_of_ls(settings), over_time=over_time)
+        case "lmmse":
+            return LmmseEstimator(_pilot_grid(settings, device), covariance_of(settings))
+        case "lmmse_robust":
+            return LmmseEstimator(_pilot_grid(settings, device), robust_covariance(settings))
+
+
+def moments_of_ls(settings: Ofdm) -> Moments:
+    """What least squares makes of noiseless pilots, over channels drawn once."""
     seed_sionna(derive_seed("change between pilots"), "cpu")
-    h = settings._gains(_SLOTS_MEASURED, 1, "cpu")[:, 0]
-    ls = _ls_estimator(settings, "cpu")
-    change = h - ls.interpolate(h.flatten(1)[:, ls.places])
-    return change.abs().double().square().mean(dim=0).float()
+    h = settings.gains(_SLOTS_MEASURED, 1, "cpu")[:, 0]
+    pilots = _pilot_grid(settings, "cpu")
+    return Moments.of(h, LeastSquares(pilots, over_time=settings.ls_over_time)(pilots.at(h)))
 
 
-@lru_cache
-def _sionna_model(
-    name: str, delay_spread_ns: float, carrier_ghz: float, speed_mps: float, device: str
-) -> Any:
-    from sionna.phy.channel.tr38901 import CDL, TDL, Antenna
+def covariance_of(settings: Ofdm) -> Covariance:
+    """The covariance of a TDL profile over a slot."""
+    return tdl_covariance(
+        settings.model,
+        delay_spread_ns=settings.delay_spread_ns,
+        carrier_ghz=settings.carrier_ghz,
+        speed_mps=settings.speed_mps,
+        symbols=settings.symbols_per_slot,
+        symbol_s=settings.symbol_s,
+        subcarriers=settings.subcarriers,
+        spacing_hz=settings.spacing_hz,
+    )
 
-    kind, profile = name.split("-")
-    settings = {"precision": "single", "device": device}
-    carrier, spread = carrier_ghz * 1e9, delay_spread_ns * 1e-9
-    if kind == "TDL":
-        return TDL(profile, spread, carrier, min_speed=speed_mps, **settings)
-    antennas = [
-        Antenna(
-            polarization="single",
-            polarization_type="V",
-            antenna_pattern="omni",
-            carrier_frequency=carrier,
-            **settings,
-        )
-        for _ in range(2)
-    ]
-    return CDL(
-        profile, spread, carrier, *antennas, min_speed=speed_mps, max_speed=speed_mps, **settings
+
+def robust_covariance(settings: Ofdm) -> Covariance:
+    """The covariance for any channel that the settings' cyclic prefix and spacing can bear.
+
+    Jakes' Doppler spectrum up to a limit has the mean square of an even one up to sqrt(3/2) of it.
+    """
+    return Covariance.robust(
+        settings.symbols_per_slot,
+        settings.subcarriers,
+        longest_delay=settings.cyclic_prefix_us * 1e-6 * settings.spacing_hz,
+        largest_doppler=1.5**0.5 * _LARGEST_DOPPLER * settings.spacing_hz * settings.symbol_s,
     )

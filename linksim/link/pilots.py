@@ -1,7 +1,11 @@
 """Pilots in an OFDM slot."""
 
+import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor
 
+from linksim import batch_exact
+from linksim.seeding import derive_seed
 from linksim.settings import Settings
 
 
@@ -18,3 +22,35 @@ class PilotPattern(Settings):
     def subcarriers(self, count: int) -> range:
         """The subcarriers with pilots, of ``count``."""
         return range((count - 1) % self.spacing // 2, count, self.spacing)
+
+
+class PilotGrid:
+    """The pilots of a slot of S OFDM symbols of F subcarriers, in R rows and C columns of it.
+
+    rows, columns: the OFDM symbols and the subcarriers with pilots, rising. places: int64 [R * C],
+    where they stand in a slot laid out symbol by symbol. values: complex64 [R * C], QPSK of unit
+    power, the same for everybody.
+    """
+
+    def __init__(
+        self, pattern: PilotPattern, *, symbols: int, subcarriers: int, device: str
+    ) -> None:
+        self.symbols, self.subcarriers, self.device = symbols, subcarriers, device
+        self.rows = sorted(pattern.symbols)
+        self.columns = pattern.subcarriers(subcarriers)
+        first = torch.tensor(self.rows)[:, None] * subcarriers
+        self.places = (first + torch.tensor(self.columns)).flatten().to(device)
+        generator = torch.Generator().manual_seed(derive_seed("pilots"))
+        signs = torch.randint(2, (len(self.places), 2), generator=generator) * 2 - 1
+        self.values = torch.view_as_complex(signs * 0.5**0.5).to(device)
+
+    def at(self, grid: Tensor) -> Tensor:
+        """Pilot elements complex [..., R, C] of slots [..., S, F]."""
+        elements = grid.flatten(-2)[..., self.places]
+        return elements.reshape(*elements.shape[:-1], len(self.rows), len(self.columns))
+
+    def received(self, y: Tensor) -> Tensor:
+        """Gains with noise, complex64 [..., R, C], of slots received, [..., S, F]: y/p."""
+        values = self.values.reshape(len(self.rows), len(self.columns))
+        at_pilots = self.at(y)
+        return batch_exact.multiply(at_pilots, values.conj().expand_as(at_pilots))

@@ -50,12 +50,18 @@ def subcarriers_of(signal: Tensor) -> Tensor:
     return grid
 
 
-def papr_db(signal: Tensor) -> Tensor:
-    """Highest over mean power in dB, a scalar, of a time signal [S, n]; silent symbols, which are
-    those not sent, do not count."""
+def papr_of_symbols(signal: Tensor) -> Tensor:
+    """Peak over mean power of each OFDM symbol of a time signal [S, n], float32 [S']; the mean is
+    that of all symbols. Silent symbols, which are those not sent, do not count."""
     power = signal.real.square() + signal.imag.square()
     by_symbol = power.mean(dim=-1)
-    return linear_to_db(power.max() / by_symbol[by_symbol > 0].mean())
+    sent = by_symbol > 0
+    return power[sent].amax(dim=-1) / by_symbol[sent].mean()
+
+
+def papr_max_db(signal: Tensor) -> Tensor:
+    """Highest over mean power in dB, a scalar, of a time signal [S, n]."""
+    return linear_to_db(papr_of_symbols(signal).max())
 
 
 def soft_clip(signal: Tensor, backoff_db: float) -> Tensor:

@@ -184,8 +184,7 @@ class PreparedCodec:
         labels = torch.tensor([item.label_index for item in batch], device=self._device)
         report |= verdicts(report, snr_db=point.snr_db, labels=labels)
         reported = {name: values.tolist() for name, values in report.items()}
-        costs = {name: values for name, values in vars(sent.ledger).items() if values is not None}
-        ledger = {name: values.tolist() for name, values in costs.items()}
+        ledger = {name: values.tolist() for name, values in sent.ledger.columns().items()}
         for i, item in enumerate(batch):
             cost = {name: values[i] for name, values in ledger.items()}
             yield {
