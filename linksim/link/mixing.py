@@ -2,9 +2,9 @@
 
 Coded bits leave a digital radio interleaved over the band and scrambled. The symbols of a codec
 that lays a picture out in order would do neither: neighbours would fade together, and their common
-phase would pile up in peaks of the time signal. So all symbols of a frame are spread over its data
-elements at random, and each is turned by a random one of the four phases of QPSK. Both ends know
-how; white noise and unit power stay what they are.
+phase would pile up in peaks of the time signal. So the symbols of each slot are spread over its
+data elements at random, and each is turned by a random one of the four phases of QPSK. Both ends
+know how; white noise and unit power stay what they are, and slots can be sent one after the other.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,15 @@ from torch import Tensor
 from linksim import batch_exact
 from linksim.seeding import derive_seed
 
-_KEPT = 64
-_TURNS = torch.tensor([1, 1j, -1, -1j], dtype=torch.complex64)
+_KEPT = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing:
-    """How symbols of a batch of frames are laid over their data elements.
+    """How symbols are laid over the data elements of slots, one slot after the other.
 
-    places: int64 [B, n], the element of each symbol. symbols: int64 [B, n], the symbol of each
-    element. turns: complex64 [n], the factor of each symbol, one of 1, j, -1 and -j.
+    places: int64 [n], the element of each symbol. symbols: int64 [n], the symbol of each element.
+    turns: complex64 [n], the factor of each symbol, one of 1, j, -1 and -j.
     """
 
     places: Tensor
@@ -34,26 +33,24 @@ class Mixing:
     turns: Tensor
 
     @classmethod
-    def of(cls, used: Tensor, count: int, *, draw: int = 0) -> Self:
-        """For frames of int64 ``used`` [B] data elements, the first of ``count``; the others stay.
-
-        draw: which of the possible mixings; a link uses the first.
-        """
-        device = str(used.device)
-        drawn = [_drawn(int(n), count, draw, device) for n in used.tolist()]
+    def of(cls, per_slot: int, slots: int, device: str, *, draw: int = 0) -> Self:
+        """For so many data elements a slot. draw: which of the possible mixings; a link uses the
+        first."""
+        drawn = [_drawn(per_slot, slot, draw) for slot in range(slots)]
+        first = torch.arange(slots)[:, None] * per_slot
+        places = (torch.stack([places for places, _ in drawn]) + first).flatten()
+        turns = torch.cat([turns for _, turns in drawn])
         return cls(
-            places=torch.stack([places for places, _ in drawn]),
-            symbols=torch.stack([symbols for _, symbols in drawn]),
-            turns=_turns(count, draw, device),
+            places=places.to(device), symbols=places.argsort().to(device), turns=turns.to(device)
         )
 
     def spread(self, symbols: Tensor) -> Tensor:
         """Data elements complex64 [B, n] of symbols [B, n]."""
-        return batch_exact.multiply(symbols, self.turns).gather(1, self.symbols)
+        return batch_exact.multiply(symbols, self.turns)[:, self.symbols]
 
     def gather(self, elements: Tensor, count: int) -> Tensor:
-        """The values [B, count] that the first symbols met, of those at all elements [B, n]."""
-        return elements.gather(1, self.places[:, :count])
+        """What each of the first ``count`` symbols met, of values at all elements [B, n, …]."""
+        return elements[:, self.places[:count]]
 
     def turn_back(self, symbols: Tensor) -> Tensor:
         """Symbols [B, m] without their phases."""
@@ -61,13 +58,9 @@ class Mixing:
 
 
 @lru_cache(maxsize=_KEPT)
-def _drawn(used: int, count: int, draw: int, device: str) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(derive_seed("interleaver", used, draw))
-    places = torch.cat([torch.randperm(used, generator=generator), torch.arange(used, count)])
-    return places.to(device), places.argsort().to(device)
-
-
-@lru_cache(maxsize=_KEPT)
-def _turns(count: int, draw: int, device: str) -> Tensor:
-    generator = torch.Generator().manual_seed(derive_seed("scrambler", draw))
-    return _TURNS[torch.randint(4, (count,), generator=generator)].to(device)
+def _drawn(per_slot: int, slot: int, draw: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(derive_seed("mixing", per_slot, slot, draw))
+    places = torch.randperm(per_slot, generator=generator)
+    quarters = torch.randint(4, (per_slot,), generator=generator)
+    phases = torch.tensor([1, 1j, -1, -1j], dtype=torch.complex64)
+    return places, phases[quarters]

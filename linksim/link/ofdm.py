@@ -241,7 +241,7 @@ class OfdmRealisation(Realisation):
         settings, device = self.settings, str(symbols.device)
         layout, receiver = _layout(settings, device), _receiver(settings, device)
         slots, count = -(-used // settings.data_per_slot), symbols.shape[1]
-        mixing = layout.mixing(slots, count)
+        mixing = layout.mixing(count)
         grid = layout.fill(symbols, slots, mixing)
         backoff_db = settings.clipping.backoff_db if settings.clipping else None
         sent = grid if backoff_db is None else clipped(grid, backoff_db)

@@ -39,10 +39,10 @@ class SlotLayout:
         self._data = is_data.nonzero()[:, 0]
         self.data_per_slot = len(self._data)
 
-    def mixing(self, slots: Tensor, length: int, draw: int = 0) -> Mixing:
-        """The mixing of frames of ``slots`` [B] slots, of up to ``length`` symbols."""
-        count = -(-length // self.data_per_slot) * self.data_per_slot
-        return Mixing.of(slots * self.data_per_slot, count, draw=draw)
+    def mixing(self, length: int, draw: int = 0) -> Mixing:
+        """The mixing of frames of up to ``length`` symbols."""
+        slots = -(-length // self.data_per_slot)
+        return Mixing.of(self.data_per_slot, slots, str(self._data.device), draw=draw)
 
     def fill(self, symbols: Tensor, slots: Tensor, mixing: Mixing) -> Tensor:
         """Resource grids complex64 [B, n, S, F] of symbols [B, N]: data and pilots in the first
@@ -94,7 +94,7 @@ class Waveform:
         return linear_to_db(torch.cat(ratios).quantile(1 - CCDF))
 
     def _grids(self, draw: int) -> Tensor:
-        mixing = self.layout.mixing(self.slots, self.symbols.shape[1], draw)
+        mixing = self.layout.mixing(self.symbols.shape[1], draw)
         return self.layout.fill(self.symbols, self.slots, mixing)
 
     def _amplified(self, grid: Tensor) -> Tensor:
