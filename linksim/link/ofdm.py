@@ -161,7 +161,6 @@ class Ofdm(ChannelSettings):
         return f"ofdm({self.fading_name}, mixed, {pilots}, {estimation}{clipping})"
 
     @property
-    @property
     def spacing_hz(self) -> float:
         """Subcarrier spacing in Hz."""
         return self.subcarrier_spacing_khz * 1e3

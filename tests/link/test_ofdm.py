@@ -330,7 +330,7 @@ def test_highest_peaks_are_distributed_as_they_are_known_to_be() -> None:
     for level_db in (7.5, 8.5, 9.5):
         expected = ccdf(subcarriers, 10 ** (level_db / 10))
         measured = float((papr_max_db > level_db).float().mean())
-        assert measured == pytest.approx(expected, abs=0.04)
+        assert measured == pytest.approx(expected, abs=0.06)
 
 
 def test_papr_is_what_one_ofdm_symbol_in_a_thousand_exceeds() -> None:
