@@ -1,0 +1,64 @@
+"""Tests use what modules show: no test reaches into a name that begins with an underscore."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.places import ROOT
+
+OURS = ("linksim", "baselines")
+SHOWN = frozenset(("_replace", "_fields", "_asdict", "_make"))  # of named tuples, by their contract
+
+
+def private_uses(source: str) -> Iterator[tuple[int, str]]:
+    """(line, name) of every private name of another object that a module's code uses."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and _is_private(node.attr):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+                yield node.lineno, node.attr
+        elif isinstance(node, ast.ImportFrom) and _is_ours(node.module or ""):
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from ((node.lineno, name) for name in names if _is_private(name))
+        elif isinstance(node, ast.Import):
+            names = [name for alias in node.names if _is_ours(alias.name) for name in [alias.name]]
+            yield from ((node.lineno, name) for name in names if "._" in name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if _is_ours(node.value) and "._" in node.value and " " not in node.value:
+                yield node.lineno, node.value  # as monkeypatch takes it
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name not in SHOWN
+
+
+def _is_ours(dotted: str) -> bool:
+    return dotted.partition(".")[0] in OURS
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from linksim.images.sets import _resized", ["_resized"]),
+        ("import linksim.selective_scan._native", ["linksim.selective_scan._native"]),
+        ("chain._llr(x)", ["_llr"]),
+        ("module.loader()._crops[0]", ["_crops"]),
+        ("patch.setattr('linksim.files._TEMPORARY', 1)", ["linksim.files._TEMPORARY"]),
+        ("self._x = cls._y", []),
+        ("scan._replace(D=None).__class__", []),
+        ("from torch._subclasses import FakeTensorMode", []),
+    ],
+)
+def test_private_uses_are_found(source: str, found: list[str]) -> None:
+    assert [name for _, name in private_uses(source)] == found
+
+
+def test_no_test_reaches_into_a_private_name() -> None:
+    uses = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in sorted(Path(ROOT, "tests").rglob("*.py"))
+        if path != Path(__file__)
+        for line, name in private_uses(path.read_text())
+    ]
+    assert uses == []
