@@ -24,18 +24,22 @@ SHOWN = frozenset(("_replace", "_fields", "_asdict", "_make"))  # of named tuple
 def private_uses(source: str) -> Iterator[tuple[int, str]]:
     """(line, name) of every private name of another object that a module's code uses."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Attribute) and _is_private(node.attr):
-            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
-                yield node.lineno, node.attr
-        elif isinstance(node, ast.ImportFrom) and _is_ours(node.module or ""):
-            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
-            yield from ((node.lineno, name) for name in names if _is_private(name))
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            names = [] if own else [node.attr]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names = [f"{module}.{alias.name}" for alias in node.names if _is_ours(module)]
         elif isinstance(node, ast.Import):
-            names = [name for alias in node.names if _is_ours(alias.name) for name in [alias.name]]
-            yield from ((node.lineno, name) for name in names if "._" in name)
+            names = [alias.name for alias in node.names if _is_ours(alias.name)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if _is_ours(node.value) and "._" in node.value and " " not in node.value:
-                yield node.lineno, node.value  # as monkeypatch takes it
+            dotted = _is_ours(node.value) and " " not in node.value  # as monkeypatch takes it
+            names = [node.value] if dotted else []
+        else:
+            continue
+        for name in names:
+            if any(_is_private(part) for part in name.split(".")):
+                yield node.lineno, name
 
 
 def _is_private(name: str) -> bool:
@@ -49,7 +53,7 @@ def _is_ours(dotted: str) -> bool:
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("from linksim.images.sets import _resized", ["_resized"]),
+        ("from linksim.images.sets import _resized", ["linksim.images.sets._resized"]),
         ("import linksim.selective_scan._native", ["linksim.selective_scan._native"]),
         ("chain._llr(x)", ["_llr"]),
         ("module.loader()._crops[0]", ["_crops"]),

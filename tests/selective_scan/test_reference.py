@@ -1,9 +1,9 @@
 """The reference backend and what the public function promises whatever the backend."""
 
-from dataclasses import importlib
+import importlib
+from dataclasses import replace
 
 import pytest
-import replace
 import torch
 from torch import Tensor
 
