@@ -1,8 +1,8 @@
 """``linksim report``: a result folder's tables as one HTML page that needs nothing else."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from linksim.plot.draw import METRIC_LABELS
 from linksim.plot.look import codec_looks
 from linksim.report.charts import ChartSet, curves, outage_distributions, quality_against_cost
 from linksim.report.ledger import ledger
+from linksim.report.page import render, script_safe
 from linksim.report.pictures import embedded
 from linksim.report.words import codec_lines, provenance, told
+from linksim.tables import read_table
 
+_NEEDED = ("label", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_realised")
 _DECIMALS = {"psnr": 2, "ms_ssim_db": 2, "lpips": 3, "ssim": 3, "accuracy": 3}
 
 
@@ -49,7 +52,7 @@ def write_reports(folder: Path) -> list[Path]:
         | _entry(page.parent)
         for page in pages
     ]
-    index = _render("index.html.j2", entries=entries)
+    index = render("index.html.j2", entries=entries)
     path = folder / "index.html"
     write_atomically(path, lambda place: place.write_text(index, encoding="utf-8"))
     return [*pages, path]
@@ -58,11 +61,19 @@ def write_reports(folder: Path) -> list[Path]:
 def write_report(folder: Path) -> Path:
     """``folder/report.html`` from the folder's tables and pictures; raises InputError."""
     manifest = _manifest(folder / "manifest.json")
-    summary = _table(folder / "summary.csv")
-    rows = _rows(folder / "rows.parquet")
+    summary = read_table(folder / "summary.csv", _NEEDED)
+    rows = read_table(folder / "rows.parquet", ("label", "snr_db"))
     looks = codec_looks(summary)
-    costs = _table(folder / "complexity.csv") if (folder / "complexity.csv").is_file() else None
-    gaps = _table(folder / "compare.csv") if (folder / "compare.csv").is_file() else None
+    costs = (
+        read_table(folder / "complexity.csv", ("label", "macs"))
+        if (folder / "complexity.csv").is_file()
+        else None
+    )
+    gaps = (
+        read_table(folder / "compare.csv", ("label", "reference"))
+        if (folder / "compare.csv").is_file()
+        else None
+    )
     index = folder / "pictures" / "index.csv"
     data = {
         "curves": _plain(curves(summary, looks)),
@@ -70,10 +81,15 @@ def write_report(folder: Path) -> Path:
         "outage": _plain(outage_distributions(rows, summary, looks)),
         "gaps": _gap_lines(gaps),
         "pictures": [
-            asdict(p) for p in (embedded(_table(index), index.parent) if index.is_file() else [])
+            asdict(p)
+            for p in (
+                embedded(read_table(index, ("label", "file")), index.parent)
+                if index.is_file()
+                else []
+            )
         ],
     }
-    page = _render(
+    page = render(
         "report.html.j2",
         name=str(manifest["scenario"]["name"]),
         told=told(manifest),
@@ -86,32 +102,13 @@ def write_report(folder: Path) -> Path:
         columns=_columns(summary),
         lines=summary.to_dict("records"),
         ledger=ledger(rows),
-        data=_script_safe(data),
+        data=script_safe(data),
         has={key: bool(value) for key, value in data.items()},
         plotly=_plotly(),
     )
     path = folder / "report.html"
     write_atomically(path, lambda place: place.write_text(page, encoding="utf-8"))
     return path
-
-
-def _render(template: str, **what: Any) -> str:
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("linksim.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    return environment.get_template(template).render(
-        style=_resource("report.css"), script=_resource("report.js"), **what
-    )
-
-
-def _resource(name: str) -> str:
-    return (resources.files("linksim.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _plotly() -> str:
@@ -126,12 +123,6 @@ def _plain(sets: Any) -> list[dict[str, Any]]:
 
 def _chart_set(entry: ChartSet) -> dict[str, Any]:
     return {"title": entry.title, "charts": dict(entry.charts)}
-
-
-def _script_safe(data: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _columns(summary: pd.DataFrame) -> list[Column]:
@@ -175,12 +166,6 @@ def _gap_lines(gaps: pd.DataFrame | None) -> list[dict[str, Any]]:
     return lines
 
 
-def _number(value: Any, decimals: int | None) -> str:
-    if isinstance(value, str) or decimals is None:
-        return str(value)
-    return "-" if value != value else f"{float(value):.{decimals}f}"
-
-
 def _entry(folder: Path) -> dict[str, Any]:
     manifest = _manifest(folder / "manifest.json")
     return {"told": told(manifest)[0], "labels": ", ".join(map(str, manifest["codecs"]))}
@@ -198,23 +183,5 @@ def _manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable table ({one_line(error)})") from None
-    if "label" not in table or table.empty:
-        raise InputError(f"{path}: no column label; 'python -m linksim run' writes it again")
-    return table
-
-
-_TEXT = ("label", "codec", "reference", "channel", "snr_knowledge", "quantity", "unit", "image")
-
-
-def _rows(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable table ({one_line(error)})") from None
+def _if_there(path: Path, needed: Sequence[str]) -> pd.DataFrame | None:
+    return read_table(path, needed) if path.is_file() else None

@@ -12,6 +12,7 @@ import pytest
 
 from linksim.errors import InputError
 from linksim.report.write import write_report, write_reports
+from linksim.tables import read_table, write_table
 from tests.helpers.command_line import run
 from tests.helpers.places import ROOT
 
@@ -36,13 +37,13 @@ def data_of(page: Path) -> dict[str, Any]:
 def relabelled(folder: Path, old: str, new: str) -> None:
     """Call a codec something else, as if the scenario had."""
     for name in ("summary.csv", "compare.csv", "pictures/index.csv"):
-        table = pd.read_csv(folder / name)
+        table = read_table(folder / name)
         columns = [column for column in ("label", "reference") if column in table]
         table[columns] = table[columns].replace(old, new)
-        table.to_csv(folder / name, index=False)
-    rows = pd.read_parquet(folder / "rows.parquet")
+        write_table(folder / name, table)
+    rows = read_table(folder / "rows.parquet")
     rows["label"] = rows["label"].replace(old, new)
-    rows.to_parquet(folder / "rows.parquet", index=False)
+    write_table(folder / "rows.parquet", rows)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["codecs"] = {new if k == old else k: v for k, v in manifest["codecs"].items()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
