@@ -5,7 +5,8 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +17,7 @@ from torch import Tensor
 from linksim.errors import InputError
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp", re.DOTALL)
+_SLUG_BYTES = 80
 
 
 def file_digest(path: Path) -> str:
@@ -79,3 +81,30 @@ def remove_leftovers(folder: Path) -> None:
             with suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not while its writer lives
                 path.unlink()
+
+
+def distinct_slugs(texts: Iterable[str], *, taken: Iterable[str] = ()) -> dict[str, str]:
+    """A part of a file name for each text, no two alike, on any file system.
+
+    Letters, digits, dots, plus and minus stay as they are; where two texts would come out alike,
+    the later ones are numbered. taken: parts that are used already.
+    """
+    used = {_same(part) for part in taken}
+    slugs: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        plain = "".join(c if c.isalnum() or c in ".+-" else "-" for c in text)
+        while len(plain.encode()) > _SLUG_BYTES:
+            plain = plain[:-1]
+        plain = plain.rstrip("-").strip(".") or "x"
+        slug, number = plain, 1
+        while _same(slug) in used:
+            number += 1
+            slug = f"{plain}-{number}"
+        used.add(_same(slug))
+        slugs[text] = slug
+    return slugs
+
+
+def _same(part: str) -> str:
+    """What a file system that knows neither case nor compositions makes of a name."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", part).casefold())

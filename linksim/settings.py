@@ -61,7 +61,6 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Precision = Literal["fp32", "bf16"]
-Metric = Literal["psnr", "ssim", "ms_ssim", "lpips"]
 Db = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Cbr = Annotated[float, BeforeValidator(_parse_ratio), Field(gt=0, le=10, allow_inf_nan=False)]
 

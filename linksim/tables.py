@@ -52,16 +52,18 @@ def read_table(
     needed: Sequence[str] = (),
     *,
     only: Collection[str] | None = None,
+    text: Collection[str] = (),
     mend: str = AGAIN,
 ) -> pd.DataFrame:
     """Read what :func:`write_table` wrote, or a table that a user made.
 
     needed: columns that must be there. only: what to keep, where other columns are nobody's
-    business. mend: what to do about a bad one. Raises InputError for a file that is no table, that
-    has no lines, lacks a column or holds words where numbers belong.
+    business. text: more columns that hold text. mend: what to do about a bad one. Raises InputError
+    for a file that is no table, that has no lines, lacks a column or holds words where numbers
+    belong.
     """
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, only)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, only, text)
     except InputError:
         raise
     except FileNotFoundError:
@@ -76,13 +78,13 @@ def read_table(
     return table
 
 
-def _read_csv(path: Path, only: Collection[str] | None) -> pd.DataFrame:
+def _read_csv(path: Path, only: Collection[str] | None, text: Collection[str]) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         records = _records(file.read(_BLOCK_BYTES))
     names = [_unquoted(field) for field in next(records, [])]
     firsts = next(records, [])
     quoted = {name for name, first in zip(names, firsts, strict=False) if first.startswith('"')}
-    texts = quoted.union(TEXT_COLUMNS).intersection(names)
+    texts = quoted.union(TEXT_COLUMNS, text).intersection(names)
     arrow = csv.read_csv(
         path,
         read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),

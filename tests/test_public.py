@@ -14,8 +14,6 @@ BEING_REWRITTEN = tuple(
     for name in (
         "baselines/digital/test_ldpc.py",
         "link/test_ofdm.py",
-        "metrics/test_quality.py",
-        "plot/test_draw.py",
     )
 )
 SHOWN = frozenset(("_replace", "_fields", "_asdict", "_make"))  # of named tuples, by their contract

@@ -16,7 +16,7 @@ from linksim.codec_lookup import codec_from_settings
 from linksim.link.channel import Realisation
 from linksim.link.flat import Rayleigh
 from linksim.link.link import Ledger, Link
-from linksim.metrics.quality import Meter
+from linksim.metrics.meter import Meter
 from linksim.provenance import machine
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import Plan, plan_sweep

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from linksim.metrics.table import find_metric
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.stopping import Until
 from linksim.tables import read_table
@@ -13,11 +14,15 @@ from linksim.tables import read_table
 
 def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> Iterator[Table]:
     """Means of the first metric, then the other codecs' paired differences from the first one."""
-    metric, names = scenario.metrics[0], [codec.label for codec in scenario.codecs]
+    metric, names = (
+        find_metric(scenario.metrics[0]).name,
+        [codec.label for codec in scenario.codecs],
+    )
     images = int(summary["images"].iloc[0])
     means = summary.assign(text=summary[metric].map("{:.2f}".format))
     yield _table(f"{scenario.name}: mean {metric} of {images} images", means, names, scenario)
-    for name, target in (scenario.outage or {}).items():
+    for written, target in (scenario.outage or {}).items():
+        name = find_metric(written).name
         rates = summary.assign(text=summary[f"{name}_outage"].map("{:.3f}".format))
         title = f"Outage probability, {name} against a target of {target:g}"
         yield _table(title, rates, names, scenario)
@@ -37,10 +42,10 @@ def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> It
 
 def until_in_words(summary: pd.DataFrame, until: Until) -> str:
     """What half-width the points came to."""
-    reached = summary[f"{until.metric}_halfwidth"]
+    reached = summary[f"{until.column}_halfwidth"]
     wider = int((reached > until.halfwidth * (1 + 1e-9)).sum())
     return (
-        f"95 % half-width of {until.metric} over the channel: at most {reached.max():.3g}, "
+        f"95 % half-width of {until.column} over the channel: at most {reached.max():.3g}, "
         f"{until.halfwidth:g} asked; {wider} point(s) ended at max_trials ({until.max_trials})."
     )
 

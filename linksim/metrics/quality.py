@@ -1,14 +1,13 @@
 """Image quality, per image: PSNR, SSIM, MS-SSIM and LPIPS.
 
-Each metric takes images and references, float32 [B, 3, H, W] in [0, 1], and gives [B].
-:class:`Meter` is what the sweep uses; LOSSES holds the same ones in the form to train with.
-:func:`verdicts` holds what a codec reports beside its images against the truth.
+Each metric takes images and references, float32 [B, 3, H, W] in [0, 1], and gives [B]. STEPS holds
+each in two steps, for many images against one original. :mod:`linksim.metrics.table` lists them.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from types import MappingProxyType
 
 import torch
@@ -18,13 +17,14 @@ from torch.nn import functional as F
 from linksim.errors import InputError
 from linksim.metrics.lpips import LPIPS
 
-Metric = Callable[[Tensor, Tensor], Tensor]
-_Prepared = tuple[Tensor, ...]
+Quality = Callable[[Tensor, Tensor], Tensor]
+"""Images and references, each [B, 3, H, W], to [B]."""
+
+Prepared = tuple[Tensor, ...]
+"""What a metric needs of references, computed once."""
 
 CAP_DB = 100.0
 """What identical images score in dB, so that a mean over images stays finite."""
-
-KEPT_BYTES = 1024**3
 
 WINDOW = 11
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -34,84 +34,16 @@ _C1, _C2 = 0.01**2, 0.03**2
 _GRADIENT_FLOOR = 1e-6
 
 
-def _full_precision(metric: Metric) -> Metric:
+def _full_precision(metric: Quality) -> Quality:
     """The metric outside of any autocast, which would blur squares in bfloat16 and ruin it."""
 
     @wraps(metric)
     def outside(images: Tensor, references: Tensor) -> Tensor:
-        with _without_autocast(images):
+        with without_autocast(images):
             dtype = torch.promote_types(images.dtype, torch.float32)
             return metric(images.to(dtype), references.to(dtype))
 
     return outside
-
-
-class Meter:
-    """Measures decoded images, computing what the metrics need of an original once for all of them.
-
-    names: the metrics, of :data:`METRICS`. max_bytes: how much of that to keep; for further
-    originals it is computed every time. Raises InputError for an unknown name.
-    """
-
-    def __init__(self, names: Collection[str], *, max_bytes: int = KEPT_BYTES) -> None:
-        for name in names:
-            if name not in METRICS:
-                raise InputError(f"metrics: {name!r} is none; allowed are {', '.join(METRICS)}")
-        self._names = tuple(names)
-        self._kept: dict[tuple[str, str], _Prepared] = {}
-        self._bytes_left = max_bytes
-
-    def measure(self, images: Tensor, references: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-        """The metrics of images against references, each [B]; dB forms come with ms_ssim and lpips.
-
-        keys: one a reference, the same whenever it is the same image. Images are first rounded to
-        the 8 bits that a picture file has. Each is measured by itself, so that no value depends on
-        the batch.
-        """
-        if images.shape != references.shape or images.ndim != 4 or images.shape[1] != 3:
-            raise InputError(
-                f"metrics: images {list(images.shape)} and references {list(references.shape)} "
-                "must both be [B, 3, H, W]"
-            )
-        values: dict[str, Tensor] = {}
-        with torch.inference_mode(), _without_autocast(images):
-            rounded = _each(to_8_bits(images))
-            for name in self._names:
-                prepared = map(partial(self._prepared, name), _each(references), keys)
-                pairs = zip(rounded, prepared, strict=True)
-                values[name] = torch.cat([_STEPS[name].compare(*pair) for pair in pairs])
-                if name in _DB_FORMS:
-                    values[f"{name}_db"] = _DB_FORMS[name](values[name])
-        return values
-
-    def _prepared(self, name: str, reference: Tensor, key: str) -> "_Prepared":
-        kept = self._kept.get((name, key))
-        if kept is None:
-            kept = _STEPS[name].prepare(to_8_bits(reference))
-            size = sum(tensor.nbytes for tensor in kept)
-            if size <= self._bytes_left:
-                self._kept[name, key] = kept
-                self._bytes_left -= size
-        return kept
-
-
-def measure(names: Collection[str], images: Tensor, references: Tensor) -> dict[str, Tensor]:
-    """The named metrics of images against references, once; as :meth:`Meter.measure`."""
-    return Meter(names, max_bytes=0).measure(images, references, [""] * len(references))
-
-
-def verdicts(report: Mapping[str, Tensor], *, snr_db: float, labels: Tensor) -> dict[str, Tensor]:
-    """What a codec reported (:class:`linksim.codec.Decoded`) held against the truth, each [B].
-
-    ``snr_error_db``: distance of ``snr_db_estimate`` from the true SNR, in dB. ``accuracy``: 1
-    where ``class_index`` is the label, 0 elsewhere; left out where labels [B] hold a -1 (none).
-    """
-    values: dict[str, Tensor] = {}
-    if "snr_db_estimate" in report:
-        values["snr_error_db"] = (report["snr_db_estimate"].double() - snr_db).abs()
-    if "class_index" in report and int(labels.min()) >= 0:
-        values["accuracy"] = (report["class_index"] == labels).double()
-    return values
 
 
 def to_8_bits(images: Tensor) -> Tensor:
@@ -184,34 +116,17 @@ def ms_ssim_loss(images: Tensor, references: Tensor) -> Tensor:
     return 1 - _ms_ssim(images, _pyramid(references), floor=_GRADIENT_FLOOR)
 
 
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "lpips": lpips}
-)
-"""Metrics by name."""
-
-LOSSES: Mapping[str, Metric] = MappingProxyType(
-    {"mse": mse_loss, "ms_ssim": ms_ssim_loss, "lpips": lpips}
-)
-"""Differentiable losses by name, each [B]; less is better."""
-
-_DB_FORMS = {"ms_ssim": ms_ssim_db, "lpips": lpips_db}
-
-
-def _each(images: Tensor) -> tuple[Tensor, ...]:
-    """[B, 3, H, W] as B tensors [1, 3, H, W]."""
-    return tuple(image[None] for image in images)
-
-
-def _without_autocast(images: Tensor) -> AbstractContextManager[object]:
+def without_autocast(images: Tensor) -> AbstractContextManager[object]:
+    """No autocast on the images' device."""
     return torch.autocast(images.device.type, enabled=False)
 
 
-def _levels(references: Tensor) -> _Prepared:
+def _levels(references: Tensor) -> Prepared:
     """The 256 levels of a picture file, as whole float32 numbers."""
     return ((references.clamp(0, 1) * 255).round().float(),)
 
 
-def _psnr(images: Tensor, prepared: _Prepared) -> Tensor:
+def _psnr(images: Tensor, prepared: Prepared) -> Tensor:
     (levels,) = _levels(images)
     squared = (levels - prepared[0]).square().flatten(1)
     # Whole numbers, whose sum in float64 is exact in any order
@@ -219,25 +134,25 @@ def _psnr(images: Tensor, prepared: _Prepared) -> Tensor:
     return (20 * torch.log10(255 / mse.sqrt())).clamp(max=CAP_DB).float()
 
 
-def _moments(references: Tensor) -> _Prepared:
+def _moments(references: Tensor) -> Prepared:
     """What SSIM needs of references [B, 3, H, W]: they themselves, their mean and variance."""
     _check_side(*references.shape[-2:])
     mean, square = _blur(torch.stack((references, references * references)))
     return references, mean, square - mean**2
 
 
-def _ssim(images: Tensor, prepared: _Prepared) -> Tensor:
+def _ssim(images: Tensor, prepared: Prepared) -> Tensor:
     contrast, mean = _contrast(images, prepared)
     return (_luminance(mean, prepared[1]) * contrast).mean((2, 3)).mean(1)
 
 
-def _pyramid(references: Tensor) -> _Prepared:
+def _pyramid(references: Tensor) -> Prepared:
     """The :func:`_moments` of every scale, one after the other."""
     levels = _halved(references, _scales(*references.shape[-2:]))
     return tuple(tensor for level in levels for tensor in _moments(level))
 
 
-def _ms_ssim(images: Tensor, prepared: _Prepared, *, floor: float = 0.0) -> Tensor:
+def _ms_ssim(images: Tensor, prepared: Prepared, *, floor: float = 0.0) -> Tensor:
     scales = len(prepared) // 3
     rescale = sum(MS_SSIM_WEIGHTS) / sum(MS_SSIM_WEIGHTS[:scales])
     factors = []
@@ -258,7 +173,7 @@ def _halved(images: Tensor, scales: int) -> Iterator[Tensor]:
         yield images
 
 
-def _contrast(images: Tensor, moments: _Prepared) -> tuple[Tensor, Tensor]:
+def _contrast(images: Tensor, moments: Prepared) -> tuple[Tensor, Tensor]:
     """SSIM's contrast-structure term at the window's places and the images' mean there, each
     [B, 3, H - 10, W - 10]."""
     x, (y, mu_y, var_y) = images, moments
@@ -271,28 +186,28 @@ def _luminance(mu_x: Tensor, mu_y: Tensor) -> Tensor:
     return (2 * mu_x * mu_y + _C1) / (mu_x**2 + mu_y**2 + _C1)
 
 
-def _features(references: Tensor) -> _Prepared:
+def _features(references: Tensor) -> Prepared:
     return _lpips_net(references.device).unit_features(references)
 
 
-def _lpips(images: Tensor, prepared: _Prepared) -> Tensor:
+def _lpips(images: Tensor, prepared: Prepared) -> Tensor:
     return _lpips_net(images.device).distance(images, prepared)
 
 
 @dataclass(frozen=True)
-class _Steps:
+class Steps:
     """A metric in two steps: what it needs of references, and images compared with that."""
 
-    prepare: Callable[[Tensor], _Prepared]
-    compare: Callable[[Tensor, _Prepared], Tensor]
+    prepare: Callable[[Tensor], Prepared]
+    compare: Callable[[Tensor, Prepared], Tensor]
 
 
-_STEPS: Mapping[str, _Steps] = MappingProxyType(
+STEPS: Mapping[str, Steps] = MappingProxyType(
     {
-        "psnr": _Steps(_levels, _psnr),
-        "ssim": _Steps(_moments, _ssim),
-        "ms_ssim": _Steps(_pyramid, _ms_ssim),
-        "lpips": _Steps(_features, _lpips),
+        "psnr": Steps(_levels, _psnr),
+        "ssim": Steps(_moments, _ssim),
+        "ms_ssim": Steps(_pyramid, _ms_ssim),
+        "lpips": Steps(_features, _lpips),
     }
 )
 

@@ -1,14 +1,16 @@
 """Quality against cost: what a codec reaches at one SNR for its multiply-accumulates."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from linksim.plot.facets import Facet, at_few_snrs
 from linksim.plot.look import Look, interval
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 
@@ -27,30 +29,31 @@ def against_complexity(summary: pd.DataFrame, costs: pd.DataFrame) -> Iterator[F
 
 def draw_against_complexity(
     axes: "Axes", lines: pd.DataFrame, metric: str, looks: Mapping[str, Look]
-) -> None:
-    """A point and its interval for each neural codec, a level for each other one."""
+) -> "list[Artist]":
+    """A point and its interval for each neural codec, a level for each other one; a codec without
+    a finite value is named as failed."""
+    artists: list[Artist] = []
     for codec, look in looks.items():
-        points = lines[lines["label"] == codec].dropna(subset=[metric])
+        points = lines[lines["label"] == codec]
         if points.empty:
             continue
         point = points.iloc[0]
         value = point[metric]
-        if pd.isna(point["gmacs"]):
-            axes.axhline(
-                value, color=look.colour, linestyle="--", linewidth=0.8, label=look.label(codec)
-            )
+        style: dict[str, Any] = {"color": look.colour}
+        if not np.isfinite(value):
+            style |= {"marker": "x", "linestyle": "", "label": f"{look.label(codec)} (failed)"}
+            artists += axes.plot([], [], **style)
             continue
-        axes.vlines(point["gmacs"], *interval(points, metric), color=look.colour, linewidth=1)
+        if pd.isna(point["gmacs"]):
+            style |= {"linestyle": "--", "linewidth": 0.8, "label": look.label(codec)}
+            artists.append(axes.axhline(value, **style))
+            continue
+        place = float(point["gmacs"])
+        axes.vlines(place, *interval(points, metric), color=look.colour, linewidth=1)
         label = f"{look.label(codec)}, {point['parameters'] / 1e6:.2f} M"
-        axes.plot(
-            point["gmacs"],
-            value,
-            color=look.colour,
-            marker=look.marker,
-            linestyle="",
-            markersize=5,
-            label=label,
-        )
+        style |= {"marker": look.marker, "linestyle": "", "markersize": 5, "label": label}
+        artists += axes.plot(place, value, **style)
     axes.set_xscale("log", subs=[2, 3, 5])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
+    return artists

@@ -1,12 +1,13 @@
 """What of the tables each figure shows: a quality over the SNR, the CBR or the belief."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import pandas as pd
+
+from linksim.files import distinct_slugs
 
 _MOST = 3  # figures of one kind: at the lowest, the middle and the highest value
 
@@ -119,7 +120,9 @@ def differences(summary: pd.DataFrame, table: pd.DataFrame, metric: str) -> pd.D
 def varying(table: pd.DataFrame, **values: str | float) -> list[str]:
     """Parts of a file name that tell figures apart: the keys that take several values."""
     return [
-        f"{key.removesuffix('_db')}{value:.4g}" if isinstance(value, float) else slug(value)
+        f"{key.removesuffix('_db')}{value:.4g}"
+        if isinstance(value, float)
+        else distinct_slugs(table[key])[value]
         for key, value in values.items()
         if table[key].nunique() > 1
     ]
@@ -129,11 +132,6 @@ def ratio(cbr: float) -> str:
     """1/48 where that is what it is, else a decimal number."""
     simple = Fraction(cbr).limit_denominator(1000)
     return str(simple) if simple.numerator == 1 and abs(simple - cbr) < 1e-9 else f"{cbr:.4g}"
-
-
-def slug(text: str | float) -> str:
-    """A text as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", str(text)).rstrip("-")
 
 
 def _facet(

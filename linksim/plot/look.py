@@ -1,25 +1,53 @@
-"""What all figures share: sizes, how codecs are drawn, intervals and the legend."""
+"""What all figures share: sizes, how codecs are drawn, intervals, texts and the legend."""
 
+import hashlib
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import product
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
+
+T = TypeVar("T")
 
 COLUMN_INCHES, TEXT_INCHES = 3.5, 7.16  # one and two columns of an IEEE page
 GREY = "0.35"
 
-# Okabe and Ito's colours that white paper carries; safe for the colour-blind
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C510A")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_BOUND_DASHES = ((4.0, 2.0), (1.5, 1.5), (6.0, 1.5, 1.5, 1.5))
+# Okabe and Ito's colours that white paper carries, which the colour-blind can tell apart
+BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, BLACK, BROWN = "#56B4E9", "#E69F00", "#000000", "#8C510A"
+
+FIXED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "mambajscc": (BLUE, "o"),
+        "swinjscc": (VERMILION, "s"),
+        "adjscc": (GREEN, "^"),
+        "deepjscc": (PINK, "D"),
+        "mvsc": (SKY, "v"),
+        "bpg + ldpc": (BLACK, "P"),
+    }
+)
+"""Colour and marker of what linksim ships; the first word of a label decides, and for a label that
+says something else, the codec."""
+
+_FAMILIES = {"mvsc4": "mvsc", "bpg_ldpc": "bpg + ldpc", "bpg + ldpc + harq": "bpg + ldpc"}
+_VARIANT_COLOURS = (ORANGE, BROWN, "#7B3294", "#1B7837", "#B2182B", "#4D4D4D", "#01665E", "#3F51B5")
+_VARIANT_MARKERS = ("X", "*", "<", ">", "p", "h", "d")
+_VARIANTS = tuple(product(_VARIANT_COLOURS, _VARIANT_MARKERS))
+_SALT = 56031  # gives the labels of every shipped scenario colours and markers of their own
+_BOUND_DASHES = ((4.0, 2.0), (1.5, 1.5), (6.0, 1.5, 1.5, 1.5), (8.0, 2.0), (3.0, 3.0))
+_LEGEND_LETTERS, _MOST_LINES = 56, 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How a codec is drawn, the same in all figures of a result; no marker for a bound."""
+    """How a codec is drawn, the same in all figures; no marker for a bound."""
 
     colour: str
     marker: str
@@ -31,16 +59,46 @@ class Look:
 
 
 def codec_looks(summary: pd.DataFrame) -> dict[str, Look]:
-    """Colours and markers of codecs in the table's order; bounds are grey and dashed."""
+    """How each codec of a table is drawn, by its label, in the table's order, bounds last.
+
+    What linksim ships looks as :data:`FIXED` says wherever it is drawn. Any other label has a
+    colour and a marker that follow from it, whatever is beside it; only where two labels of one
+    table would look alike does the later one take the next that is free. Bounds are grey and
+    dashed.
+    """
     looks: dict[str, Look] = {}
     codecs = summary.drop_duplicates("label")
-    for i, codec in enumerate(codecs.loc[~codecs["is_bound"], "label"]):
-        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
-        looks[codec] = Look(colour=colour, marker=marker)
-    for i, codec in enumerate(codecs.loc[codecs["is_bound"], "label"]):
-        dashes = _BOUND_DASHES[i % len(_BOUND_DASHES)]
-        looks[codec] = Look(colour=GREY, marker="", dashes=dashes)
+    kinds = codecs["codec"] if "codec" in codecs else codecs["label"]
+    named = list(zip(codecs["label"], kinds, codecs["is_bound"], strict=True))
+    taken = {
+        FIXED[name]: label
+        for label, codec, is_bound in reversed(named)
+        if not is_bound and (name := _shipped(label, codec)) is not None
+    }
+    used: set[tuple[str, str]] = set()
+    for label, codec, is_bound in named:
+        if is_bound:
+            continue
+        name = _shipped(label, codec)
+        if name is not None and taken[FIXED[name]] == label:
+            colour, marker = FIXED[name]
+        else:
+            colour, marker = _chosen(label, _VARIANTS, used)
+        looks[label] = Look(colour=colour, marker=marker)
+    used_dashes: set[tuple[float, ...]] = set()
+    for label, codec, is_bound in named:
+        if is_bound:
+            said = "" if codec == "bpg_capacity" else label
+            dashes = _chosen(said, _BOUND_DASHES, used_dashes)
+            looks[label] = Look(colour=GREY, marker="", dashes=dashes)
     return looks
+
+
+def published_look(label: str) -> Look:
+    """How published points of that name are drawn: in the colour of such a codec."""
+    name = _shipped(label, "")
+    colour, marker = FIXED[name] if name else _chosen(label, _VARIANTS, set())
+    return Look(colour=colour, marker=marker)
 
 
 def interval(points: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
@@ -49,6 +107,57 @@ def interval(points: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
     return low, high
 
 
-def legend_below(figure: "Figure") -> None:
-    """The legend under the axes, where it covers no curve."""
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelspacing=0.3)
+def wrapped(text: str, letters: int, most_lines: int = _MOST_LINES) -> str:
+    """A text in lines of that many letters, none of which is lost; what is too long ends in …."""
+    if len(text) <= letters:
+        return text
+    wrapper = textwrap.TextWrapper(
+        width=letters,
+        replace_whitespace=False,
+        drop_whitespace=False,
+        break_on_hyphens=False,
+        expand_tabs=False,
+    )
+    lines = wrapper.wrap(text)
+    shown = lines[:most_lines]
+    return "\n".join(shown) + ("…" if len(lines) > most_lines else "")
+
+
+def legend_below(figure: "Figure", artists: "Sequence[Artist]") -> None:
+    """The legend under the axes, where it covers no curve: the artists by their labels.
+
+    They are handed over since matplotlib leaves out labels that start with an underscore.
+    """
+    labels = [str(artist.get_label()) for artist in artists]
+    if not labels:
+        return
+    columns = 2 if max(map(len, labels)) <= _LEGEND_LETTERS // 2 else 1
+    figure.legend(
+        artists,
+        [wrapped(label, _LEGEND_LETTERS // columns) for label in labels],
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        labelspacing=0.3,
+    )
+
+
+def _shipped(label: str, codec: str) -> str | None:
+    """Which of what linksim ships this is; None for another, or for a variant of it."""
+    said = label.casefold()
+    name = _FAMILIES.get(said, said)
+    if name in FIXED:
+        return name
+    family = _FAMILIES.get(codec, codec)
+    return family if family in FIXED and said == codec else None
+
+
+def _chosen(label: str, choices: Sequence[T], used: set[T]) -> T:
+    """The choice that a label leads to, or the next one that is not used yet, while there is one;
+    it counts as used from then on."""
+    digest = hashlib.sha256(f"{_SALT}{label}".encode("utf-8", "replace")).digest()
+    start = int.from_bytes(digest[:4], "big") if label else 0
+    turned = [choices[(start + i) % len(choices)] for i in range(len(choices))]
+    choice = next((choice for choice in turned if choice not in used), turned[0])
+    used.add(choice)
+    return choice

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from linksim.plot.draw import METRIC_LABELS
+from linksim.metrics.table import AXIS_LABELS
 from linksim.plot.facets import (
     Facet,
     against_cbr,
@@ -45,17 +45,17 @@ class ChartSet:
 
 def curves(summary: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[ChartSet]:
     """Every metric of the summary over the SNR, the CBR, the belief or the pilots."""
-    metrics = [name for name in METRIC_LABELS if name in summary and summary[name].notna().any()]
+    metrics = [name for name in AXIS_LABELS if name in summary and summary[name].notna().any()]
     for facet in _facets(summary):
         charts = {
-            METRIC_LABELS[metric]: _chart(
+            AXIS_LABELS[metric]: _chart(
                 [
                     trace
                     for label, look in looks.items()
                     for trace in _curve(facet, metric, label, look)
                 ],
                 x=facet.x_label,
-                y=METRIC_LABELS[metric],
+                y=AXIS_LABELS[metric],
                 ticks=facet.ticks,
             )
             for metric in metrics
@@ -69,7 +69,7 @@ def outage_distributions(
     """Of every metric with a target: the share of transmissions that are not better."""
     metrics = [
         name
-        for name in METRIC_LABELS
+        for name in AXIS_LABELS
         if f"{name.removesuffix('_db')}_target" in summary and name in rows
     ]
     if not metrics:
@@ -84,8 +84,8 @@ def outage_distributions(
                 for label, look in looks.items()
                 if (shown["label"] == label).any()
             ]
-            charts[METRIC_LABELS[metric]] = _chart(
-                traces, x=METRIC_LABELS[metric], y="Share of transmissions at or below"
+            charts[AXIS_LABELS[metric]] = _chart(
+                traces, x=AXIS_LABELS[metric], y="Share of transmissions at or below"
             )
         yield ChartSet(title=facet.title.replace("\n", " · "), charts=charts)
 
@@ -99,18 +99,18 @@ def quality_against_cost(
     costs = costs.assign(gmacs=(costs["macs"] + costs["scan_macs"].fillna(0)) / 1e9)
     merged = summary.merge(costs[["label", "gmacs", "parameters"]], on="label")
     merged = merged[merged["gmacs"].notna()].astype({"gmacs": float, "parameters": float})
-    metrics = [name for name in METRIC_LABELS if name in summary and summary[name].notna().any()]
+    metrics = [name for name in AXIS_LABELS if name in summary and summary[name].notna().any()]
     levels = sorted(summary["snr_db"].unique())
     for snr_db in dict.fromkeys([levels[0], levels[len(levels) // 2], levels[-1]]):
         lines = merged[merged["snr_db"] == snr_db].drop_duplicates("label")
         charts = {
-            METRIC_LABELS[metric]: _chart(
+            AXIS_LABELS[metric]: _chart(
                 [
                     _point(line, metric, looks[str(line["label"])])
                     for _, line in lines[lines[metric].notna()].iterrows()
                 ],
                 x="Multiply-accumulates, encoder and decoder (10⁹)",
-                y=METRIC_LABELS[metric],
+                y=AXIS_LABELS[metric],
                 log_x=True,
             )
             for metric in metrics

@@ -10,7 +10,7 @@ import pandas as pd
 
 from linksim.errors import InputError, one_line
 from linksim.files import write_atomically
-from linksim.plot.draw import METRIC_LABELS
+from linksim.metrics.table import AXIS_LABELS
 from linksim.plot.look import codec_looks
 from linksim.report.charts import ChartSet, curves, outage_distributions, quality_against_cost
 from linksim.report.ledger import ledger
@@ -135,7 +135,7 @@ def _columns(summary: pd.DataFrame) -> list[Column]:
     columns.append(Column(key="snr_db", heading="SNR (dB)", decimals=1))
     columns += [
         Column(key=key, heading=label, decimals=_DECIMALS.get(key, 2))
-        for key, label in METRIC_LABELS.items()
+        for key, label in AXIS_LABELS.items()
         if key in summary and summary[key].notna().any()
     ]
     return [*columns, Column(key="failure_rate", heading="Failed", decimals=3)]

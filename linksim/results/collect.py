@@ -1,15 +1,19 @@
 """What a finished sweep leaves: rows.parquet, summary.csv, compare.csv, manifest.json, pictures."""
 
 import json
-import shutil
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from linksim.codec_lookup import codec_from_settings
-from linksim.files import write_atomically, write_png
+from linksim.files import distinct_slugs, file_digest, write_atomically, write_png
+from linksim.metrics.table import own_columns
 from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
 from linksim.results.compare import compare
@@ -17,6 +21,7 @@ from linksim.results.stats import summarise
 from linksim.settings import CodecSettings
 from linksim.sweep.complexity import RoundTrip, count_macs, count_parameters
 from linksim.sweep.plan import Plan, Point
+from linksim.sweep.published import published_table
 from linksim.sweep.store import Store
 from linksim.tables import write_table
 
@@ -26,26 +31,56 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
 
     rows.parquet: one line an image, trial and point. summary.csv: one a point. compare.csv: codecs
     against each other, where there are several. manifest.json: the scenario as it was understood,
-    versions, weights' hashes and the machine. complexity.csv: what the codecs cost, where the
-    scenario asks for it.
+    versions, weights' hashes and the machine. complexity.csv, published.csv, pictures/: what the
+    codecs cost, what others published and reconstructions, where the scenario asks for them. What
+    an earlier run left and this scenario does not ask for goes, and so do figures of other tables.
     """
     scenario = plan.scenario
+    before = _digests(folder)
     rows = pd.concat([_labelled(store, point) for point in plan.points], ignore_index=True)
-    summary = summarise(rows, until=scenario.until, outage=scenario.outage or {})
+    own = own_columns(scenario.metrics)
+    summary = summarise(rows, until=scenario.until, outage=scenario.outage or {}, own=own)
     write_table(folder / "rows.parquet", rows)
     write_table(folder / "summary.csv", summary)
-    if len(scenario.codecs) > 1:
-        write_table(folder / "compare.csv", compare(rows))
-    else:  # one that another scenario of this name left
-        (folder / "compare.csv").unlink(missing_ok=True)
+    _write_or_remove(
+        folder / "compare.csv", compare(rows, own) if len(scenario.codecs) > 1 else None
+    )
     text = json.dumps(_manifest(plan), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
-    if scenario.complexity is not None:
-        costs = _complexity(scenario.codecs, scenario.complexity)
-        write_table(folder / "complexity.csv", costs)
-    if scenario.pictures is not None:
-        _collect_pictures(plan, store, folder / "pictures", rows)
+    _write_or_remove(
+        folder / "complexity.csv",
+        None if scenario.complexity is None else _complexity(scenario.codecs, scenario.complexity),
+    )
+    _write_or_remove(
+        folder / "published.csv",
+        published_table(scenario.published) if scenario.published else None,
+    )
+    _collect_pictures(plan, store, folder / "pictures", rows)
+    if _digests(folder) != before:
+        _remove_files(folder / "figures", (".pdf", ".svg", ".png"))
     return summary
+
+
+def _write_or_remove(path: Path, table: pd.DataFrame | None) -> None:
+    if table is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_table(path, table)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Of the tables that figures show."""
+    paths = [*folder.glob("*.csv"), folder / "rows.parquet", folder / "pictures" / "index.csv"]
+    return {path.name: file_digest(path) for path in paths if path.is_file()}
+
+
+def _remove_files(folder: Path, suffixes: tuple[str, ...], keep: Collection[str] = ()) -> None:
+    """Drop files of these kinds from a folder, and the folder if nothing else is in it."""
+    for path in folder.glob("*"):
+        if path.suffix in suffixes and path.name not in keep:
+            path.unlink()
+    with suppress(OSError):  # not there, or not empty
+        folder.rmdir()
 
 
 def _labelled(store: Store, point: Point) -> pd.DataFrame:
@@ -87,6 +122,7 @@ def _manifest(plan: Plan) -> dict[str, Any]:
             | {"key": p.key}
             for p in plan.points
         ],
+        "own_metrics": [asdict(column) for column in own_columns(plan.scenario.metrics)],
         "versions": versions(),
         "machine": machine(),
     }
@@ -94,20 +130,23 @@ def _manifest(plan: Plan) -> dict[str, Any]:
 
 def _collect_pictures(plan: Plan, store: Store, folder: Path, rows: pd.DataFrame) -> None:
     """Copy the kept reconstructions to pictures/, with an index that says what each is."""
-    index: list[dict[str, Any]] = []
     kept = [point for point in plan.points if point.pictures]
     wanted = {name for point in kept for name in point.pictures}
+    images = distinct_slugs(name for name in plan.names if name in wanted)
+    labels = distinct_slugs((point.codec.label for point in kept), taken=["original"])
+    index: list[dict[str, Any]] = []
     for place, name in enumerate(plan.names):
         if name in wanted:
-            file = f"original_{_slug(name)}.png"
+            file = f"original_{images[name]}.png"
             write_png(folder / file, plan.items[place].image)
             index.append({"label": "original", "image": name, "file": file})
     in_first = rows["channel"] == plan.links[0].shown_name  # the one whose pictures are kept
     first = rows[in_first & (rows["trial"] == 0)]
     for point in kept:
         for name in point.pictures:
-            file = f"{_slug(point.codec.label)}_{_slug(name)}.png"
-            shutil.copyfile(store.picture_path(point.key, name), folder / file)
+            file = f"{labels[point.codec.label]}_{images[name]}.png"
+            content = store.picture_path(point.key, name).read_bytes()
+            write_atomically(folder / file, partial(_write_bytes, content))
             what = {
                 "label": point.codec.label,
                 "image": name,
@@ -115,10 +154,13 @@ def _collect_pictures(plan: Plan, store: Store, folder: Path, rows: pd.DataFrame
                 "cbr": point.cbr,
             }
             row = first[(first[list(what)] == pd.Series(what)).all(axis=1)]
-            psnr = float(row["psnr"].iloc[0]) if "psnr" in row else None
+            psnr = float(row["psnr"].iloc[0]) if "psnr" in row else math.nan
             index.append({**what, "psnr": psnr, "file": file})
-    write_table(folder / "index.csv", pd.DataFrame(index))
+    columns = ["label", "image", "snr_db", "cbr", "psnr", "file"]
+    table = pd.DataFrame(index, columns=columns)
+    _write_or_remove(folder / "index.csv", table if index else None)
+    _remove_files(folder, (".png",), keep=set(table["file"]))
 
 
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "-" for c in name).strip("-").lower()
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

@@ -4,24 +4,24 @@ What an image or a fade does to both cancels in the difference, so its interval 
 those of the two means suggest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from linksim.metrics.table import Column, all_columns
 from linksim.results.bjontegaard import FEWEST_POINTS, bd_cbr, bd_quality, mean_gap
 from linksim.results.intervals import Array, interval, interval_of_means, resampled_means
-from linksim.results.stats import METRIC_COLUMNS, point_columns
+from linksim.results.stats import point_columns
 
-_BD_METRICS = ("psnr", "ms_ssim_db", "lpips_db")
 _COLUMNS = (
     *("label", "reference", "channel", "snr_knowledge", "cbr", "snr_db", "quantity", "unit"),
     *("difference", "difference_lo", "difference_hi", "images", "pairs"),
 )
 
 
-def compare(rows: pd.DataFrame) -> pd.DataFrame:
+def compare(rows: pd.DataFrame, own: Sequence[Column] = ()) -> pd.DataFrame:
     """Differences ``codec`` - ``reference``, each codec against each one that stands before it.
 
     quantity: a metric, at each point; and over each curve of four points or more, for PSNR and
@@ -32,10 +32,11 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
 
     What a curve runs over is left empty, and so is a gap between curves that share no range or do
     not rise. difference_lo, difference_hi: 95 % percentile bootstrap over images, each drawn with
-    all that belongs to it. pairs: images times the trials that both codecs have.
+    all that belongs to it. pairs: images times the trials that both codecs have. own: columns of a
+    user's own metrics.
     """
     at = [name for name in point_columns(rows) if name != "label"]
-    metrics = [name for name in METRIC_COLUMNS if name in rows]
+    metrics = {name: column for name, column in all_columns(own).items() if name in rows}
     lines: list[dict[str, object]] = []
     for reference, codec in combinations(rows["label"].unique(), 2):
         one, other = (rows[rows["label"] == name] for name in (codec, reference))
@@ -50,7 +51,7 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
         for axis in ("cbr", "snr_db"):
             for where, group in _groups(pairs, [name for name in at if name != axis]):
                 if group[axis].nunique() >= FEWEST_POINTS:
-                    lines += [names | where | line for line in _bd(group, axis)]
+                    lines += [names | where | line for line in _bd(group, axis, metrics)]
     return pd.DataFrame(lines).reindex(
         columns=[c for c in _COLUMNS if c != "snr_knowledge" or c in at]
     )
@@ -61,17 +62,18 @@ def _groups(table: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, obje
         yield {name: group[name].iloc[0] for name in by}, group
 
 
-def _differences(group: pd.DataFrame, metrics: list[str]) -> Iterator[dict[str, object]]:
+def _differences(group: pd.DataFrame, metrics: Mapping[str, Column]) -> Iterator[dict[str, object]]:
     """The metrics of one point."""
     gaps = pd.DataFrame({name: group[name] - group[f"{name}_ref"] for name in metrics})
     gaps = gaps.dropna(axis="columns", how="all")  # what one of them does not report
     low, high = interval_of_means(gaps, group["image"])
     for i, name in enumerate(map(str, gaps)):
-        unit = "dB" if name == "psnr" or "_db" in name else ""
-        yield _line(name, unit, gaps[name].mean(), (low[i], high[i]), group)
+        yield _line(name, metrics[name].unit, gaps[name].mean(), (low[i], high[i]), group)
 
 
-def _bd(group: pd.DataFrame, axis: str) -> Iterator[dict[str, object]]:
+def _bd(
+    group: pd.DataFrame, axis: str, metrics: Mapping[str, Column]
+) -> Iterator[dict[str, object]]:
     """The gaps between two curves over an axis."""
     columns = ["cbr_realised", "cbr_realised_ref"] if axis == "cbr" else [axis, axis]
     x, x_ref = (group.groupby(axis)[column].mean().to_numpy(np.float64)[None] for column in columns)
@@ -80,7 +82,7 @@ def _bd(group: pd.DataFrame, axis: str) -> Iterator[dict[str, object]]:
         if axis == "cbr"
         else {("bd_{}_over_snr", "dB"): mean_gap, ("bd_snr_at_{}", "dB"): _gap_along}
     )
-    for metric in _BD_METRICS:
+    for metric in (m.name for m in metrics.values() if m.unit == "dB" and m.better == "higher"):
         columns = [metric, f"{metric}_ref"]
         if metric not in group or not np.isfinite(group[columns]).all(axis=None):
             continue

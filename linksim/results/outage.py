@@ -6,20 +6,20 @@ The distribution is over images and fades together: one row is one user's image 
 import numpy as np
 import pandas as pd
 
+from linksim.metrics.table import Column
 from linksim.results.intervals import Array, draws, interval, interval_of_means
 
-LOWER_IS_BETTER = ("lpips",)
 _WORST = 0.05
 
 
-def outage_columns(rows: pd.DataFrame, metric: str, target: float) -> dict[str, float]:
+def outage_columns(rows: pd.DataFrame, column: Column, target: float) -> dict[str, float]:
     """Columns of the summary for the rows of one point.
 
     ``psnr_target``: the target. ``psnr_outage``: how often PSNR is below it. ``psnr_q05``: the 5 %
     quantile (of a metric of which less is better, above it and the 95 % quantile, ``lpips_q95``).
     The latter two with 95 % intervals as means have them, ``_lo`` and ``_hi``.
     """
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    metric, sign = column.name, column.sign
     values = sign * rows[metric].to_numpy(np.float64)
     image = pd.factorize(rows["image"], sort=True)[0]
     quantile = f"{metric}_{'q95' if sign < 0 else 'q05'}"

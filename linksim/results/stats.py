@@ -5,15 +5,11 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from linksim.errors import InputError
+from linksim.metrics.table import Column, all_columns, find_metric
 from linksim.results.intervals import interval_of_means
 from linksim.results.outage import outage_columns
-from linksim.settings import Metric
 from linksim.sweep.stopping import Until, trial_means
 
-METRIC_COLUMNS = (
-    *("psnr", "ssim", "ms_ssim", "ms_ssim_db", "lpips", "lpips_db"),
-    *("snr_db_estimate", "snr_error_db", "accuracy"),
-)
 POINT_COLUMNS = ("label", "channel", "snr_db", "cbr")
 
 _MEANS = {"failed": "failure_rate", "cbr_realised": "cbr_realised"}
@@ -33,7 +29,11 @@ def point_columns(rows: pd.DataFrame) -> list[str]:
 
 
 def summarise(
-    rows: pd.DataFrame, *, until: Until | None = None, outage: Mapping[Metric, float] | None = None
+    rows: pd.DataFrame,
+    *,
+    until: Until | None = None,
+    outage: Mapping[str, float] | None = None,
+    own: Sequence[Column] = (),
 ) -> pd.DataFrame:
     """One line per (label, channel, snr_knowledge, snr_db, cbr), names in the rows' order.
 
@@ -49,11 +49,14 @@ def summarise(
 
     Interval: percentile bootstrap over images, each drawn with all its trials, since trials of one
     image are not independent of each other; it holds what images and fades contribute. All codecs
-    meet the same draws. One image gives none (NaN). Raises InputError where a column is missing.
+    meet the same draws. One image gives none (NaN). own: columns of a user's own metrics. Raises
+    InputError where a column is missing.
     """
     columns = point_columns(rows)
     groups = rows.groupby(columns, sort=False)
-    lines = pd.DataFrame([_line(group, until, outage or {}) for _, group in groups])
+    lines = pd.DataFrame(
+        [_line(group, until, outage or {}, all_columns(own)) for _, group in groups]
+    )
     order = {
         name: list(rows[name].unique())
         for name in ("label", "channel", "snr_knowledge")
@@ -67,7 +70,10 @@ def summarise(
 
 
 def _line(
-    group: pd.DataFrame, until: Until | None, outage: Mapping[Metric, float]
+    group: pd.DataFrame,
+    until: Until | None,
+    outage: Mapping[str, float],
+    columns: Mapping[str, Column],
 ) -> dict[str, object]:
     """One line of the summary from the rows of one point."""
     first = group.iloc[0]
@@ -77,14 +83,14 @@ def _line(
     line |= {new: group[old].mean() for old, new in _MEANS.items() if old in group}
     if "papr_db" in group and group["papr_db"].notna().any():  # OFDM
         line["pilot_share"] = group["pilot_symbols"].sum() / group["symbols"].sum()
-    metrics = [name for name in METRIC_COLUMNS if name in group]
+    metrics = [name for name in columns if name in group]
     if metrics:
         line |= _means_with_intervals(group, metrics)
     if until is not None:
-        values = trial_means(group, until.metric)
-        line[f"{until.metric}_halfwidth"] = until.reached(values)
+        values = trial_means(group, until.column)
+        line[f"{until.column}_halfwidth"] = until.reached(values)
     for metric, target in outage.items():
-        line |= outage_columns(group, metric, target)
+        line |= outage_columns(group, columns[find_metric(metric).name], target)
     if "ms_ssim_variant" in group:
         line["ms_ssim_variant"] = "+".join(sorted(group["ms_ssim_variant"].dropna().unique()))
     return line

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from linksim.devices import pick_device
 from linksim.errors import InputError, PointsFailedError, one_line
-from linksim.metrics.quality import Meter
+from linksim.metrics.meter import Meter
 from linksim.runtime import keep_freed_memory
 from linksim.sweep.plan import Plan, Point, plan_sweep
 from linksim.sweep.run import PreparedCodec, prepare

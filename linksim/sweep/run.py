@@ -17,7 +17,7 @@ from linksim.link.flat import FlatRealisation
 from linksim.link.knowledge import SnrKnowledge
 from linksim.link.link import Link, LinkProbe
 from linksim.link.transmission import Transmission, encode, transmit, uniform_snr
-from linksim.metrics.quality import Meter, ms_ssim_variant, verdicts
+from linksim.metrics.meter import Meter, verdicts
 from linksim.seeding import derive_seed
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import Plan, Point
@@ -94,7 +94,7 @@ class PreparedCodec:
         table = pd.DataFrame(self._trials(range(first), point, on_picture, on_image))
         if until is None:
             return table
-        needed = until.trials_needed(trial_means(table, until.metric))
+        needed = until.trials_needed(trial_means(table, until.column))
         more = pd.DataFrame(self._trials(range(first, needed), point, on_picture, on_image))
         return pd.concat([table, more], ignore_index=True) if needed > first else table
 
@@ -175,11 +175,9 @@ class PreparedCodec:
         sent: Transmission,
         told: Mapping[str, Sequence[float]],
     ) -> Iterator[dict[str, Any]]:
-        names = self._plan.scenario.metrics
         measured = self._meter.measure(sent.decoded.images, images, [item.name for item in batch])
         metrics = {name: values.tolist() for name, values in measured.items()}
-        if "ms_ssim" in names:
-            metrics["ms_ssim_variant"] = [ms_ssim_variant(*images.shape[-2:])] * len(batch)
+        variants = self._meter.variants(*images.shape[-2:])
         report = dict(sent.decoded.report)
         labels = torch.tensor([item.label_index for item in batch], device=self._device)
         report |= verdicts(report, snr_db=point.snr_db, labels=labels)
@@ -197,6 +195,7 @@ class PreparedCodec:
                 "trial": trial,
                 **{name: values[i] for name, values in told.items()},
                 **{name: values[i] for name, values in metrics.items()},
+                **variants,
                 "failed": False,
                 **{name: values[i] for name, values in reported.items()},
                 **cost,

@@ -10,16 +10,17 @@ from linksim.link.equalizer import Equalizer
 from linksim.link.flat import FlatChannel
 from linksim.link.knowledge import SnrKnowledge
 from linksim.link.lookup import Channel
+from linksim.metrics.table import MetricName, find_metric
 from linksim.settings import (
     Cbr,
     CbrList,
     CodecSettings,
     Db,
-    Metric,
     Settings,
     SnrList,
     load_settings,
 )
+from linksim.sweep.published import PublishedList
 from linksim.sweep.stopping import Until
 
 Side = PositiveInt | tuple[PositiveInt, PositiveInt]
@@ -77,6 +78,7 @@ class Scenario(Settings):
     outage: for each metric named, what it must reach: tables then tell how often it does not.
     complexity: side in pixels of the square image at which parameters and multiply-accumulates of
         the codecs are counted, for a table and a figure of quality against cost.
+    published: curves of others to draw beside ours, as points with their source.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -89,13 +91,14 @@ class Scenario(Settings):
     snr_knowledge: KnowledgeList | None = None
     trials: PositiveInt = 1
     until: Until | None = None
-    outage: Annotated[dict[Metric, float], Field(min_length=1)] | None = None
-    metrics: tuple[Metric, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
+    outage: Annotated[dict[MetricName, float], Field(min_length=1)] | None = None
+    metrics: tuple[MetricName, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
     codecs: tuple[Annotated[CodecSettings, BeforeValidator(_codec_entry)], ...] = Field(
         min_length=1
     )
     pictures: PicturesSettings | None = None
     complexity: PositiveInt | None = None
+    published: PublishedList = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +113,7 @@ class Scenario(Settings):
             "codecs": [codec.label for codec in self.codecs],
             "channel": [channel.shown_name for channel in self.channel],
             "snr_knowledge": [known.name for known in self.snr_knowledge or ()],
+            "metrics": [find_metric(name).name for name in self.metrics],
         }
         for key, names in named.items():
             repeated = {name for name in names if names.count(name) > 1}

@@ -25,7 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from linksim.settings import Metric, Settings
+from linksim.metrics.table import MetricName, find_metric
+from linksim.settings import Settings
 
 _TWO_SIDED = 0.975
 
@@ -37,7 +38,7 @@ class Until(Settings):
     max_trials: never more, even if the interval stays wider.
     """
 
-    metric: Metric
+    metric: MetricName
     halfwidth: float = Field(gt=0, allow_inf_nan=False)
     min_trials: int = Field(default=10, ge=2)
     max_trials: int
@@ -49,6 +50,11 @@ class Until(Settings):
                 f"max_trials ({self.max_trials}) is below min_trials ({self.min_trials})"
             )
         return self
+
+    @property
+    def column(self) -> str:
+        """The metric's column in rows."""
+        return find_metric(self.metric).name
 
     def trials_needed(self, first: NDArray[np.float64]) -> int:
         """N for the values [min_trials] of the first stage."""

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from linksim.link.channel import Realisation
 from linksim.link.link import Link
 from linksim.link.transmission import Transmission, encode, transmit, uniform_snr
-from linksim.metrics.quality import LOSSES, psnr, verdicts
+from linksim.metrics.meter import verdicts
+from linksim.metrics.quality import psnr
+from linksim.metrics.table import LOSSES
 from linksim.neural_codec import NeuralCodec
 from linksim.seeding import derive_seed
 from linksim.training.recipe import CbrRange, Recipe, SnrRange

@@ -8,9 +8,9 @@ from pydantic import Field, PositiveInt, model_validator
 from linksim.images.reading import MAX_PIXELS
 from linksim.link.equalizer import Equalizer
 from linksim.link.lookup import Channel
+from linksim.metrics.table import LossName
 from linksim.settings import Cbr, CodecSettings, Db, Precision, Settings, SnrList, load_settings
 
-Loss = Literal["mse", "ms_ssim", "lpips"]
 Stored = Literal["fp32", "fp16"]
 Schedule = Literal["cosine", "wsd"]
 TrainingPrecision = Precision | Literal["auto"]
@@ -121,7 +121,7 @@ class Recipe(Settings):
     cbr: CbrRange | Cbr
     images: TrainingImages
     validation: Validation = Validation()
-    loss: Loss = "mse"
+    loss: LossName = "mse"
     steps: PositiveInt
     batch_size: PositiveInt = 16
     micro_batch: PositiveInt | None = None

@@ -14,7 +14,8 @@ from linksim.images.reading import read_image
 from linksim.images.sets import open_images
 from linksim.metrics import quality as metrics
 from linksim.metrics.lpips import LPIPS
-from linksim.metrics.quality import LOSSES, METRICS, measure, verdicts
+from linksim.metrics.meter import KEPT_BYTES, Meter, measure, verdicts
+from linksim.metrics.table import LOSSES, METRICS
 from tests.helpers.places import DATA
 
 
@@ -163,20 +164,16 @@ def test_rows_do_not_depend_on_the_batch(references: Tensor, noisy: Tensor) -> N
         assert torch.equal(values, torch.cat([one[name] for one in alone])), name
 
 
-@pytest.mark.parametrize(("max_bytes", "computed"), [(metrics.KEPT_BYTES, 4), (0, 12)])
+@pytest.mark.parametrize(("max_bytes", "computed"), [(KEPT_BYTES, 4), (0, 12)])
 def test_what_is_kept_of_an_original_changes_nothing(
-    references: Tensor,
-    noisy: Tensor,
-    monkeypatch: pytest.MonkeyPatch,
-    max_bytes: int,
-    computed: int,
+    references: Tensor, noisy: Tensor, max_bytes: int, computed: int
 ) -> None:
     expected = measure(METRICS, noisy, references)
     count = []
-    steps = metrics._STEPS["lpips"]
+    lpips, steps = METRICS["lpips"], metrics.STEPS["lpips"]
     counted = replace(steps, prepare=lambda x: count.append(x) or steps.prepare(x))
-    monkeypatch.setattr(metrics, "_STEPS", {**metrics._STEPS, "lpips": counted})
-    meter = metrics.Meter(METRICS, max_bytes=max_bytes)
+    listed = [*(METRICS.keys() - {"lpips"}), replace(lpips, steps=counted)]
+    meter = Meter(listed, max_bytes=max_bytes)
     for images in (noisy, 1 - noisy, noisy):
         values = meter.measure(images, references, ["a", "b", "c", "d"])
     assert all(torch.equal(values[name], expected[name]) for name in expected)

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from linksim.errors import InputError
-from linksim.plot import draw as plot
+from linksim.metrics.table import COLUMNS
 from linksim.plot.complexity import against_complexity, draw_against_complexity
-from linksim.plot.draw import codec_looks, plot_results
+from linksim.plot.curves import curve_figure
+from linksim.plot.draw import plot_results
 from linksim.plot.facets import (
     against_cbr,
     against_knowledge,
@@ -22,8 +23,10 @@ from linksim.plot.facets import (
     differences,
     ratio,
 )
+from linksim.plot.look import codec_looks
 from linksim.plot.outage import draw_distribution
 from linksim.plot.pictures import picture_facets, picture_grid
+from linksim.tables import read_table
 
 CODECS = {"mamba": (26.0, False), "ideal": (28.0, True), "bpg": (24.0, False)}
 
@@ -119,7 +122,7 @@ def test_beliefs_are_an_axis(tmp_path: Path) -> None:
     assert names == ["vs_snr_-6-dB", "vs_snr_+6-dB", "vs_snr_none"]
     one, seven = against_knowledge(summary)
     assert [one.name, seven.name] == ["vs_snr_knowledge_snr1", "vs_snr_knowledge_snr7"]
-    axes = plot._curves(seven, "psnr", codec_looks(summary)).axes[0]
+    axes = curve_figure(seven, COLUMNS["psnr"], codec_looks(summary)).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == beliefs
     bpg = summary[(summary["label"] == "bpg") & (summary["snr_db"] == 7)]
     assert any(line.get_ydata().tolist() == bpg["psnr"].tolist() for line in axes.get_lines())
@@ -141,7 +144,7 @@ def test_outage_and_distributions(tmp_path: Path) -> None:
         *(f"psnr_distribution_snr{snr_db}" for snr_db in (1, 13, 19)),
     }
     axes = Figure().add_subplot()
-    draw_distribution(axes, rows[rows["snr_db"] == 7], "psnr", 25, codec_looks(summary))
+    draw_distribution(axes, rows[rows["snr_db"] == 7], COLUMNS["psnr"], 25, codec_looks(summary))
     line = axes.get_lines()[0]
     assert line.get_xdata().tolist() == list(range(20, 30))
     assert line.get_ydata() == pytest.approx(np.arange(1, 11) / 10)
@@ -164,8 +167,8 @@ def test_differences_from_the_first_codec(tmp_path: Path) -> None:
     assert list(lines["label"].unique()) == ["ideal", "bpg"]
     assert lines["psnr"].tolist() == [0.1, 0.7] * 2
     assert set(lines["psnr_hi"]) == {2.0}
-    (folder / "compare.csv").write_text("codec\na\n")
-    with pytest.raises(InputError, match=r"compare.csv: no column label, reference, "):
+    (folder / "compare.csv").write_text("label\na\n")
+    with pytest.raises(InputError, match=r"compare.csv: no column reference, "):
         plot_results(folder)
 
 
@@ -180,7 +183,7 @@ def test_channels_of_different_pilots_are_drawn_against_them(tmp_path: Path) -> 
     )
     assert _names(plot_results(_write(tmp_path, summary))) >= {"psnr_vs_pilots.pdf"}
     (facet,) = against_pilots(summary)
-    (axes,) = plot._curves(facet, "psnr", codec_looks(summary)).axes
+    (axes,) = curve_figure(facet, COLUMNS["psnr"], codec_looks(summary)).axes
     lines = [list(line.get_xdata()) for line in axes.get_lines()]
     assert lines.count([0.02, 0.2]) == summary["label"].nunique()
     assert lines.count([0, 1]) == summary["label"].nunique()
@@ -212,7 +215,7 @@ def test_same_bytes_in_another_process_without_pyplot(tmp_path: Path) -> None:
 def test_lines_are_the_tables_means_with_their_intervals() -> None:
     summary = _summary([13, 1, 7], [1 / 12])
     (facet,) = against_snr(summary)
-    figure = plot._curves(facet, "psnr", codec_looks(summary))
+    figure = curve_figure(facet, COLUMNS["psnr"], codec_looks(summary))
     axes = figure.axes[0]
     lines = {line.get_label().removesuffix(" (bound)"): line for line in axes.get_lines()}
     assert set(lines) == set(CODECS)
@@ -260,7 +263,7 @@ def test_against_complexity(tmp_path: Path) -> None:
 def test_an_estimated_snr_is_held_against_the_true_one() -> None:
     summary = _summary([1, 7], [1 / 12], ["mamba"]).rename(columns={"psnr": "snr_db_estimate"})
     (facet,) = against_snr(summary)
-    axes = plot._curves(facet, "snr_db_estimate", codec_looks(summary)).axes[0]
+    axes = curve_figure(facet, COLUMNS["snr_db_estimate"], codec_looks(summary)).axes[0]
     (truth,) = (line for line in axes.get_lines() if line.get_label() == "true SNR")
     assert truth.get_xydata().tolist() == [[1, 1], [7, 7]]
     assert axes.get_ylabel() == "Estimated SNR (dB)"
@@ -269,14 +272,14 @@ def test_an_estimated_snr_is_held_against_the_true_one() -> None:
 def test_against_cbr_the_counted_cbr_is_shown() -> None:
     summary = _summary([7], [1 / 12, 1 / 48], ["bpg"])
     (facet,) = against_cbr(summary)
-    (line,) = plot._curves(facet, "psnr", codec_looks(summary)).axes[0].get_lines()
+    (line,) = curve_figure(facet, COLUMNS["psnr"], codec_looks(summary)).axes[0].get_lines()
     assert line.get_xdata().tolist() == pytest.approx([0.9 / 48, 0.9 / 12])
 
 
 def test_one_point_is_drawn_with_bars() -> None:
     summary = _summary([7], [1 / 12])
     (facet,) = against_snr(summary)
-    axes = plot._curves(facet, "psnr", codec_looks(summary)).axes[0]
+    axes = curve_figure(facet, COLUMNS["psnr"], codec_looks(summary)).axes[0]
     points = [[float(y) for y in line.get_ydata()] for line in axes.get_lines()]
     assert points == [[26 + 3.5 + 20 / 12], [24 + 3.5 + 20 / 12], [28 + 3.5 + 20 / 12]]
     names = [text.get_text() for text in axes.get_xticklabels()]
@@ -302,16 +305,19 @@ def test_a_variant_of_ms_ssim_is_named_on_the_axis() -> None:
     summary = _summary([1, 7], [1 / 12]).assign(ms_ssim_db=10.0, ms_ssim_variant="win11x2")
     looks = codec_looks(summary)
     (facet,) = against_snr(summary)
-    assert plot._curves(facet, "ms_ssim_db", looks).axes[0].get_ylabel() == "MS-SSIM (dB, win11x2)"
+    assert (
+        curve_figure(facet, COLUMNS["ms_ssim_db"], looks).axes[0].get_ylabel()
+        == "MS-SSIM (dB, win11x2)"
+    )
     (facet,) = against_snr(summary.assign(ms_ssim_variant="win11x5"))
-    assert plot._curves(facet, "ms_ssim_db", looks).axes[0].get_ylabel() == "MS-SSIM (dB)"
+    assert curve_figure(facet, COLUMNS["ms_ssim_db"], looks).axes[0].get_ylabel() == "MS-SSIM (dB)"
 
 
 def test_picture_grid(tmp_path: Path) -> None:
     folder = _write(tmp_path, _summary([7], [1 / 12]))
     _write_pictures(folder)
     assert "pictures.pdf" in _names(plot_results(folder))
-    index = pd.read_csv(folder / "pictures" / "index.csv")
+    index = read_table(folder / "pictures" / "index.csv")
     ((name, title, chosen),) = picture_facets(index)
     assert name == "pictures"
     assert "SNR 7 dB · CBR 1/12" in title
