@@ -5,13 +5,14 @@ Fading and noise of one seed are the same whatever is sent, at whatever SNR.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from linksim.link.constellation import Constellation
 from linksim.link.slots import Waveform
 from linksim.settings import Settings
 
@@ -62,6 +63,7 @@ class ChannelSettings(Settings, ABC):
 
     type: under which name a scenario found it (:mod:`linksim.link.lookup`).
     label: how tables and figures call the channel.
+    constellation: the points that analogue symbols leave as; None for any complex value.
     fades: whether the gains are other than 1, so that an equaliser has something to do.
 
     A field that is a ``Path`` names a file whose contents belong to what is measured.
@@ -69,21 +71,31 @@ class ChannelSettings(Settings, ABC):
 
     type: str = ""
     label: str | None = None
+    constellation: Constellation | None = None
     fades: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
-        """All settings in words, such as ``rayleigh(coherence=symbol)``: what tells channels
-        apart."""
-        settings = self.model_dump(exclude={"type", "label"})
+        """All settings in words: what tells channels apart."""
+        points = f", {self.constellation.name}" if self.constellation else ""
+        return f"{self.medium_name}{points}"
+
+    @property
+    def medium_name(self) -> str:
+        """What symbols meet, in words, such as ``rayleigh(coherence=symbol)``."""
+        settings = self.model_dump(exclude={"type", "label", "constellation"})
         inside = ", ".join(f"{key}={value}" for key, value in settings.items())
-        kind = self.type if self.type.isidentifier() else type(self).__name__
-        return f"{kind}({inside})" if inside else kind
+        return f"{self.kind}({inside})" if inside else self.kind
+
+    @property
+    def kind(self) -> str:
+        """The type, or the class of one of the user's own."""
+        return self.type if self.type.isidentifier() else type(self).__name__
 
     @property
     def fading_name(self) -> str:
         """What of the settings determines fading and noise, which are drawn from it."""
-        return self.name
+        return self.medium_name
 
     @property
     def shown_name(self) -> str:
@@ -102,9 +114,15 @@ class ChannelSettings(Settings, ABC):
         Drawn on the CPU whatever the device, so that every device meets the same channel.
         """
         draws = [self.draw_batch(seed, 1, length) for seed in seeds]
-        h = torch.cat([draw.h for draw in draws])
-        noise = torch.cat([draw.noise for draw in draws])
-        return replace(draws[0], h=h.to(device), noise=noise.to(device))
+        drawn = {
+            field.name: [getattr(draw, field.name) for draw in draws] for field in fields(draws[0])
+        }
+        tensors = {
+            name: torch.cat(values).to(device)
+            for name, values in drawn.items()
+            if isinstance(values[0], Tensor)
+        }
+        return replace(draws[0], **tensors)
 
     @abstractmethod
     def draw_batch(

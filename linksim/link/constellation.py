@@ -52,7 +52,7 @@ class Constellation(Settings):
         nearest = levels[torch.bucketize(parts.detach(), (levels[1:] + levels[:-1]) / 2)]
         if parts.requires_grad:
             followed = parts if self.assignment == "straight_through" else self._soft(parts, levels)
-            nearest = followed + (nearest - followed).detach()
+            nearest = nearest + (followed - followed.detach())
         return torch.view_as_complex(nearest)
 
     def _soft(self, parts: Tensor, levels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """One transmission: unit power, channel, equaliser, and the ledger of what it cost.
 
-frame --> unit power per image --> channel --> equaliser --> Received, Ledger
+frame --> unit power per image --> points, if asked for --> channel --> equaliser
+      --> Received, Ledger
 """
 
 from collections.abc import Sequence
@@ -91,7 +92,7 @@ class Link:
         """
         check_frame(frame, batch=len(snr_db), max_symbols=realisation.length)
         no = snr_db_to_no(snr_db.double()).to(frame.symbols.device, torch.float32)
-        symbols = unit_power(frame.symbols, frame.used)
+        symbols = self._leaving(frame)
         arrival = realisation.send(symbols, frame.used, no)
         received = equalize(
             arrival.y,
@@ -103,6 +104,13 @@ class Link:
         )
         return received, ledger_of(frame, arrival)
 
+    def _leaving(self, frame: Frame) -> Tensor:
+        """What the transmitter sends, of unit power: analogue symbols as points, if need be."""
+        symbols = unit_power(frame.symbols, frame.used)
+        if self.channel.constellation is None or frame.bits is not None:
+            return symbols
+        return unit_power(self.channel.constellation(symbols), frame.used)
+
     def data_symbols(self, uses: int) -> int:
         """How many data symbols that many channel uses carry; InputError if they carry none."""
         return self.channel.data_symbols(uses)
@@ -113,10 +121,14 @@ class Link:
 
 
 class LinkProbe:
-    """The statistics of a link, for a codec's calibration (:class:`linksim.codec.ChannelProbe`)."""
+    """The statistics of a link, for a codec's calibration (:class:`linksim.codec.ChannelProbe`).
+
+    Symbols cross it as they are: whoever calibrates has points of his own.
+    """
 
     def __init__(self, link: Link) -> None:
-        self._link = link
+        plain = link.channel.model_copy(update={"constellation": None})
+        self._link = link = Link(plain, link.equalizer)
         self._draw = lru_cache(maxsize=_DRAWS_KEPT)(link.channel.draw_batch)
 
     @property

@@ -11,6 +11,7 @@ subcarriers is at -32 dB) are for the time domain, which simulates every sample
 (:mod:`linksim.link.time_domain`). The cyclic prefix is not counted as channel use.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Self
@@ -39,12 +40,14 @@ from linksim.link.profiles import (
     tdl_covariance,
 )
 from linksim.link.slots import SlotLayout, Waveform, clipped
+from linksim.link.time_domain import SampledOfdm
 from linksim.link.waveform import Distortion, clipping_distortion
 from linksim.seeding import derive_seed
 from linksim.settings import Db, Settings
 
 _LARGEST_DOPPLER = 0.02  # of the subcarrier spacing
 _SLOTS_MEASURED = 512
+_DRAWS_MEASURED, _SYMBOLS_MEASURED = 256, 4  # of the time domain
 _LINEAR = Distortion(gain=1.0, variance=0.0)
 
 
@@ -54,26 +57,21 @@ class Clipping(Settings):
     backoff_db: Db
 
 
-class Ofdm(ChannelSettings):
-    """OFDM over a tapped or clustered delay line, one antenna at either end.
+class OfdmChannel(ChannelSettings):
+    """OFDM over paths that a subclass names: the grid, and what sender and receiver make of it.
 
-    model: TDL-A to TDL-E or CDL-A to CDL-E (TR 38.901, section 7.7). delay_spread_ns: RMS.
     subcarriers, symbols_per_slot: F and S; symbols_per_slot OFDM symbols of F subcarriers are a
         slot, and a frame takes as many whole slots as its data symbols need.
     pilots: which resource elements they take; None for none.
     estimation: of the channel, from each slot's pilots. ``ls``, least squares; ``lmmse``, by the
-        covariance of the profile (TDL only); ``lmmse_robust``, by one that knows nothing but the
-        cyclic prefix and the largest Doppler shift allowed. ``perfect`` is told the channel.
+        covariance of the channel; ``lmmse_robust``, by one that knows nothing but the cyclic prefix
+        and the largest Doppler shift of the frequency domain. ``perfect`` is told the channel.
     ls_over_time: ``average`` of the OFDM symbols with pilots, or ``linear`` between them, for
         channels that change within a slot.
     clipping: of the transmitter's amplifier; None for a linear one.
+    domain: ``frequency``, or ``time`` for channels whose symbols disturb one another.
     """
 
-    type: Literal["ofdm"] = "ofdm"
-    model: Profile
-    delay_spread_ns: float = Field(ge=0, le=1e5, allow_inf_nan=False)
-    carrier_ghz: float = Field(default=3.5, ge=0.5, le=100)
-    speed_mps: float = Field(default=0.0, ge=0, le=1000)
     subcarriers: int = Field(default=288, ge=2, le=4096)
     subcarrier_spacing_khz: float = Field(default=30.0, gt=0, le=1000)
     symbols_per_slot: PositiveInt = Field(default=14, le=1000)
@@ -82,23 +80,54 @@ class Ofdm(ChannelSettings):
     estimation: Literal["perfect", "ls", "lmmse", "lmmse_robust"] = "perfect"
     ls_over_time: Literal["average", "linear"] = "average"
     clipping: Clipping | None = None
+    domain: Literal["frequency", "time"] = "frequency"
+
+    @property
+    @abstractmethod
+    def longest_delay_us(self) -> float:
+        """Of the last path, in microseconds."""
+
+    @property
+    @abstractmethod
+    def largest_doppler_khz(self) -> float:
+        """The largest Doppler shift of a path, in kHz."""
+
+    @property
+    @abstractmethod
+    def fading_name(self) -> str:
+        """All that determines the paths, in words: pilots and estimation meet the same fading."""
+
+    @abstractmethod
+    def paths(self, batch: int, steps: int, rate_hz: float, device: str) -> tuple[Tensor, Tensor]:
+        """Sionna's a and tau of ``steps`` moments, from its generator as it stands; E|h|^2 = 1."""
+
+    def covariance(self) -> Covariance | None:
+        """Of the gains of a slot; None where it is not known."""
+        return None
 
     @model_validator(mode="after")
     def _free_of_interference(self) -> Self:
-        longest_us = longest_path_us(self.model, self.delay_spread_ns)
-        if longest_us > self.cyclic_prefix_us:
+        if self.domain == "time":
+            if self.longest_delay_us * 1e-6 * self.bandwidth_hz + 13 > self.subcarriers:
+                most_us = (self.subcarriers - 13) / self.bandwidth_hz * 1e6
+                raise ValueError(
+                    f"the longest path has {self.longest_delay_us:.4g} us; domain: time takes "
+                    f"{most_us:.4g} us at most with {self.subcarriers} subcarriers, a symbol less "
+                    "what a sinc takes"
+                )
+            return self
+        if self.longest_delay_us > self.cyclic_prefix_us:
             raise ValueError(
-                f"cyclic_prefix_us {self.cyclic_prefix_us:g} is shorter than the longest path of "
-                f"{self.model} at delay_spread_ns {self.delay_spread_ns:g}, {longest_us:.4g} us; "
-                "the interference between OFDM symbols that would follow is not simulated"
+                f"cyclic_prefix_us {self.cyclic_prefix_us:g} is shorter than the longest path, "
+                f"{self.longest_delay_us:.4g} us; take domain: time, which simulates the "
+                "interference between OFDM symbols that follows"
             )
-        doppler_khz = self.speed_mps / SPEED_OF_LIGHT * self.carrier_ghz * 1e6
-        if doppler_khz > _LARGEST_DOPPLER * self.subcarrier_spacing_khz:
+        if self.largest_doppler_khz > _LARGEST_DOPPLER * self.subcarrier_spacing_khz:
             raise ValueError(
-                f"speed_mps {self.speed_mps:g} shifts the carrier by {doppler_khz:.3g} kHz, more "
-                f"than {_LARGEST_DOPPLER:g} of subcarrier_spacing_khz "
-                f"{self.subcarrier_spacing_khz:g}; the interference between subcarriers that would "
-                "follow is not simulated"
+                f"the carrier is shifted by {self.largest_doppler_khz:.3g} kHz, more than "
+                f"{_LARGEST_DOPPLER:g} of subcarrier_spacing_khz {self.subcarrier_spacing_khz:g}; "
+                "take domain: time, which simulates the interference between subcarriers that "
+                "follows"
             )
         return self
 
@@ -130,26 +159,17 @@ class Ofdm(ChannelSettings):
 
     @model_validator(mode="after")
     def _estimation_fits(self) -> Self:
-        if self.estimation == "lmmse" and not self.model.startswith("TDL"):
-            raise ValueError(
-                f"estimation: lmmse needs the covariance of the channel, and {self.model} has none "
-                "that is known; take lmmse_robust, ls or a TDL model"
-            )
         if self.ls_over_time != "average" and self.estimation != "ls":
             raise ValueError(f"ls_over_time is for estimation: ls, not {self.estimation}")
+        if self.estimation == "lmmse" and self.covariance() is None:
+            raise ValueError(
+                "estimation: lmmse needs the covariance of the channel, and this one has none that "
+                "is known; take lmmse_robust or ls"
+            )
         return self
 
     @property
-    def fading_name(self) -> str:
-        """All that determines h, in words: pilots and estimation meet the same fading."""
-        return (
-            f"{self.model}, {self.delay_spread_ns:.12g} ns, {self.carrier_ghz:.12g} GHz, "
-            f"{self.speed_mps:.12g} m/s, {self.subcarriers}x{self.symbols_per_slot}, "
-            f"{self.subcarrier_spacing_khz:.12g} kHz, prefix {self.cyclic_prefix_us:.12g} us"
-        )
-
-    @property
-    def name(self) -> str:
+    def medium_name(self) -> str:
         """The settings in words."""
         pilots = "no pilots"
         if self.pilots is not None:
@@ -158,12 +178,19 @@ class Ofdm(ChannelSettings):
         clipping = f", clipped at {self.clipping.backoff_db:.12g} dB" if self.clipping else ""
         over_time = f" {self.ls_over_time}" if self.estimation == "ls" else ""
         estimation = f"{self.estimation}{over_time}"
-        return f"ofdm({self.fading_name}, mixed, {pilots}, {estimation}{clipping})"
+        domain = ", time domain" if self.domain == "time" else ""
+        inside = f"{self.fading_name}, mixed, {pilots}, {estimation}{clipping}{domain}"
+        return f"{self.kind}({inside})"
 
     @property
     def spacing_hz(self) -> float:
         """Subcarrier spacing in Hz."""
         return self.subcarrier_spacing_khz * 1e3
+
+    @property
+    def bandwidth_hz(self) -> float:
+        """Of all subcarriers, in Hz."""
+        return self.subcarriers * self.spacing_hz
 
     @property
     def symbol_s(self) -> float:
@@ -205,30 +232,101 @@ class Ofdm(ChannelSettings):
         place = str(device)
         slots = -(-length // self.data_per_slot)
         seed_sionna(seed, place)
-        h = self.gains(batch, slots, place)
+        taps = None
+        if self.domain == "time":
+            h, taps = self._sampled_gains(batch, slots, place)
+        else:
+            h = self.gains(batch, slots, place)
         noise = unit_noise(batch, slots * self.uses_per_slot, place).reshape(h.shape)
-        return OfdmRealisation(settings=self, h=h, noise=noise)
+        return OfdmRealisation(settings=self, h=h, noise=noise, taps=taps)
 
     def gains(self, batch: int, slots: int, device: str) -> Tensor:
         """h, complex64 [batch, slots, S, F], from Sionna's generator as it stands."""
         from sionna.phy.channel import cir_to_ofdm_channel, subcarrier_frequencies
 
-        model = sionna_model(
-            self.model, self.delay_spread_ns, self.carrier_ghz, self.speed_mps, device
-        )
-        a, tau = model(batch, slots * self.symbols_per_slot, 1 / self.symbol_s)
+        paths = self.paths(batch, slots * self.symbols_per_slot, 1 / self.symbol_s, device)
         frequencies = subcarrier_frequencies(
             self.subcarriers, self.spacing_hz, precision="single", device=device
         )
-        h: Tensor = cir_to_ofdm_channel(frequencies, a, tau)
+        h: Tensor = cir_to_ofdm_channel(frequencies, *paths)
         return h.reshape(batch, slots, self.symbols_per_slot, self.subcarriers)
+
+    def _sampled_gains(self, batch: int, slots: int, device: str) -> tuple[Tensor, Tensor]:
+        """(h [batch, slots, S, F], taps [batch, samples, taps]) of the time domain."""
+        sampled = sampled_ofdm(self, device)
+        steps = sampled.samples(slots * self.symbols_per_slot)
+        taps = torch.stack(
+            [sampled.taps_of(self.paths(1, steps, self.bandwidth_hz, device)) for _ in range(batch)]
+        )
+        h = torch.stack([sampled.gains(image) for image in taps])
+        return h.reshape(batch, slots, self.symbols_per_slot, self.subcarriers), taps
+
+
+class Ofdm(OfdmChannel):
+    """OFDM over a tapped or clustered delay line, one antenna at either end.
+
+    model: TDL-A to TDL-E or CDL-A to CDL-E (TR 38.901, section 7.7); the covariance is known of TDL
+        alone. delay_spread_ns: RMS.
+    """
+
+    type: Literal["ofdm"] = "ofdm"
+    model: Profile
+    delay_spread_ns: float = Field(ge=0, le=1e5, allow_inf_nan=False)
+    carrier_ghz: float = Field(default=3.5, ge=0.5, le=100)
+    speed_mps: float = Field(default=0.0, ge=0, le=1000)
+
+    @property
+    def fading_name(self) -> str:
+        """All that determines h, in words: pilots and estimation meet the same fading."""
+        return (
+            f"{self.model}, {self.delay_spread_ns:.12g} ns, {self.carrier_ghz:.12g} GHz, "
+            f"{self.speed_mps:.12g} m/s, {self.subcarriers}x{self.symbols_per_slot}, "
+            f"{self.subcarrier_spacing_khz:.12g} kHz, prefix {self.cyclic_prefix_us:.12g} us"
+        )
+
+    @property
+    def longest_delay_us(self) -> float:
+        """Of the last path, in microseconds."""
+        return longest_path_us(self.model, self.delay_spread_ns)
+
+    @property
+    def largest_doppler_khz(self) -> float:
+        """The largest Doppler shift of a path, in kHz."""
+        return self.speed_mps / SPEED_OF_LIGHT * self.carrier_ghz * 1e6
+
+    def paths(self, batch: int, steps: int, rate_hz: float, device: str) -> tuple[Tensor, Tensor]:
+        """As :meth:`OfdmChannel.paths`."""
+        model = sionna_model(
+            self.model, self.delay_spread_ns, self.carrier_ghz, self.speed_mps, device
+        )
+        a, tau = model(batch, steps, rate_hz)
+        return a, tau
+
+    def covariance(self) -> Covariance | None:
+        """Of a TDL profile over a slot; None for CDL."""
+        if not self.model.startswith("TDL"):
+            return None
+        return tdl_covariance(
+            self.model,
+            delay_spread_ns=self.delay_spread_ns,
+            carrier_ghz=self.carrier_ghz,
+            speed_mps=self.speed_mps,
+            symbols=self.symbols_per_slot,
+            symbol_s=self.symbol_s,
+            subcarriers=self.subcarriers,
+            spacing_hz=self.spacing_hz,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfdmRealisation(Realisation):
-    """One draw of an OFDM channel for a batch; h and noise complex64 [B, slots, S, F]."""
+    """One draw of an OFDM channel for a batch; h and noise complex64 [B, slots, S, F].
 
-    settings: Ofdm
+    taps: complex64 [B, samples, taps] of the time domain; None in the frequency domain.
+    """
+
+    settings: OfdmChannel
+    taps: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -246,7 +344,8 @@ class OfdmRealisation(Realisation):
         sent = grid if backoff_db is None else clipped(grid, backoff_db)
         h, noise = self.h[:, : sent.shape[1]], self.noise[:, : sent.shape[1]]
         no = no[:, None, None, None]
-        y = batch_exact.multiply(h, sent) + batch_exact.scale(noise, no.sqrt())
+        clean = batch_exact.multiply(h, sent) if self.taps is None else self._sampled(sent)
+        y = clean + batch_exact.scale(noise, no.sqrt())
         h_hat, variance = receiver.know(y, h, no)
         y, h_hat, variance = (
             mixing.gather(layout.data_of(grid), count) for grid in (y, h_hat, variance)
@@ -263,21 +362,29 @@ class OfdmRealisation(Realisation):
             ),
         )
 
+    def _sampled(self, grid: Tensor) -> Tensor:
+        """What arrives of grids [B, n, S, F] in the time domain, without noise."""
+        assert self.taps is not None
+        sampled = sampled_ofdm(self.settings, str(grid.device))
+        return sampled.send(grid.flatten(1, 2), self.taps).reshape(grid.shape)
+
 
 class _Receiver:
     """What is known of a slot's channel where it is received."""
 
-    def __init__(self, settings: Ofdm, device: str) -> None:
+    def __init__(self, settings: OfdmChannel, device: str) -> None:
         self._estimator = _estimator(settings, device)
         self._distortion = _distortion(settings)
+        self._interference = interference_of(settings) if settings.domain == "time" else 0.0
 
     def know(self, y: Tensor, h: Tensor, no: Tensor) -> tuple[Tensor, Tensor]:
         """(gains, noise variance) of received grids y, as the receiver has them, [B, n, S, F].
 
         h: the true gains; no: [B, 1, 1, 1]. The gains are the mean of the true ones given the
-        estimate; the variance is of noise, of the amplifier's distortion, and of what the estimate
-        leaves unknown.
+        estimate; the variance is of noise, of interference between symbols, of the amplifier's
+        distortion, and of what the estimate leaves unknown.
         """
+        no = no + self._interference
         gain, distortion = self._distortion.gain, self._distortion.variance
         if self._estimator is None:
             known, error = h if gain == 1 else h * gain, torch.zeros_like(no)
@@ -287,24 +394,24 @@ class _Receiver:
         return known, no + error + distortion * power
 
 
-def _distortion(settings: Ofdm) -> Distortion:
+def _distortion(settings: OfdmChannel) -> Distortion:
     if settings.clipping is None:
         return _LINEAR
     return clipping_distortion(settings.subcarriers, settings.clipping.backoff_db)
 
 
 @lru_cache
-def _layout(settings: Ofdm, device: str) -> SlotLayout:
+def _layout(settings: OfdmChannel, device: str) -> SlotLayout:
     pilots = None if settings.pilots is None else _pilot_grid(settings, device)
     return SlotLayout(settings.symbols_per_slot, settings.subcarriers, pilots, device)
 
 
 @lru_cache
-def _receiver(settings: Ofdm, device: str) -> _Receiver:
+def _receiver(settings: OfdmChannel, device: str) -> _Receiver:
     return _Receiver(settings, device)
 
 
-def _pilot_grid(settings: Ofdm, device: str) -> PilotGrid:
+def _pilot_grid(settings: OfdmChannel, device: str) -> PilotGrid:
     assert settings.pilots is not None
     return PilotGrid(
         settings.pilots,
@@ -314,7 +421,7 @@ def _pilot_grid(settings: Ofdm, device: str) -> PilotGrid:
     )
 
 
-def _estimator(settings: Ofdm, device: str) -> Estimator | None:
+def _estimator(settings: OfdmChannel, device: str) -> Estimator | None:
     match settings.estimation:
         case "perfect":
             return None
@@ -322,12 +429,14 @@ def _estimator(settings: Ofdm, device: str) -> Estimator | None:
             pilots, over_time = _pilot_grid(settings, device), settings.ls_over_time
             return LsEstimator(pilots, moments_of_ls(settings), over_time=over_time)
         case "lmmse":
-            return LmmseEstimator(_pilot_grid(settings, device), covariance_of(settings))
+            covariance = settings.covariance()
+            assert covariance is not None  # the settings see to that
+            return LmmseEstimator(_pilot_grid(settings, device), covariance)
         case "lmmse_robust":
             return LmmseEstimator(_pilot_grid(settings, device), robust_covariance(settings))
 
 
-def moments_of_ls(settings: Ofdm) -> Moments:
+def moments_of_ls(settings: OfdmChannel) -> Moments:
     """What least squares makes of noiseless pilots, over channels drawn once."""
     seed_sionna(derive_seed("change between pilots"), "cpu")
     h = settings.gains(_SLOTS_MEASURED, 1, "cpu")[:, 0]
@@ -335,21 +444,7 @@ def moments_of_ls(settings: Ofdm) -> Moments:
     return Moments.of(h, LeastSquares(pilots, over_time=settings.ls_over_time)(pilots.at(h)))
 
 
-def covariance_of(settings: Ofdm) -> Covariance:
-    """The covariance of a TDL profile over a slot."""
-    return tdl_covariance(
-        settings.model,
-        delay_spread_ns=settings.delay_spread_ns,
-        carrier_ghz=settings.carrier_ghz,
-        speed_mps=settings.speed_mps,
-        symbols=settings.symbols_per_slot,
-        symbol_s=settings.symbol_s,
-        subcarriers=settings.subcarriers,
-        spacing_hz=settings.spacing_hz,
-    )
-
-
-def robust_covariance(settings: Ofdm) -> Covariance:
+def robust_covariance(settings: OfdmChannel) -> Covariance:
     """The covariance for any channel that the settings' cyclic prefix and spacing can bear.
 
     Jakes' Doppler spectrum up to a limit has the mean square of an even one up to sqrt(3/2) of it.
@@ -360,3 +455,32 @@ def robust_covariance(settings: Ofdm) -> Covariance:
         longest_delay=settings.cyclic_prefix_us * 1e-6 * settings.spacing_hz,
         largest_doppler=1.5**0.5 * _LARGEST_DOPPLER * settings.spacing_hz * settings.symbol_s,
     )
+
+
+@lru_cache
+def sampled_ofdm(settings: OfdmChannel, device: str) -> SampledOfdm:
+    """The time domain of the settings' grid."""
+    return SampledOfdm(
+        subcarriers=settings.subcarriers,
+        bandwidth=settings.bandwidth_hz,
+        prefix=round(settings.cyclic_prefix_us * 1e-6 * settings.bandwidth_hz),
+        longest_delay=settings.longest_delay_us * 1e-6,
+        device=device,
+    )
+
+
+@lru_cache
+def interference_of(settings: OfdmChannel) -> float:
+    """Mean power of what symbols of unit power leave in others, over channels drawn once."""
+    sampled, symbols = sampled_ofdm(settings, "cpu"), _SYMBOLS_MEASURED
+    seed_sionna(derive_seed("interference"), "cpu")
+    generator = torch.Generator().manual_seed(derive_seed("interference"))
+    power = 0.0
+    for _ in range(_DRAWS_MEASURED):
+        signs = torch.randint(2, (1, symbols, settings.subcarriers, 2), generator=generator) * 2 - 1
+        grid = torch.view_as_complex(signs * 0.5**0.5)
+        steps = sampled.samples(symbols)
+        taps = sampled.taps_of(settings.paths(1, steps, settings.bandwidth_hz, "cpu"))
+        left = sampled.send(grid, taps[None])[0] - sampled.gains(taps) * grid[0]
+        power += float(left[1:].abs().square().mean()) / _DRAWS_MEASURED
+    return power

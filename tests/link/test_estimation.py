@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from linksim.link.estimation import Covariance, LeastSquares, LmmseEstimator, LsEstimator, Moments
-from linksim.link.ofdm import Ofdm, covariance_of, moments_of_ls, robust_covariance
+from linksim.link.ofdm import Ofdm, moments_of_ls, robust_covariance
 from linksim.link.pilots import PilotGrid, PilotPattern
 
 FAST = {"model": "TDL-C", "delay_spread_ns": 250, "speed_mps": 50}
@@ -40,6 +40,12 @@ def draws_of(channel: Ofdm, slots: int, no: float, seed: int = 3) -> tuple[Tenso
 
 def variance(no: float) -> Tensor:
     return torch.full((1, 1, 1, 1), no)
+
+
+def covariance_of(channel: Ofdm) -> Covariance:
+    covariance = channel.covariance()
+    assert covariance is not None
+    return covariance
 
 
 def full_covariance(channel: Ofdm) -> Tensor:
