@@ -58,7 +58,10 @@ ABSTRACT = "from linksim import FlatChannel\nclass Half(FlatChannel):\n    pass\
         ({"type": "linksim.codec:Codec"}, "is not a subclass of linksim.FlatChannel"),
         ({"type": "./half.py:Half"}, "Half does not define gains"),
         ({"type": "./none.py:X"}, "channel file none.py does not exist"),
-        ({"type": NAKAGAMI, "n": 2}, r"unknown key 'n'.*\(allowed: type, label, m\)"),
+        (
+            {"type": NAKAGAMI, "n": 2},
+            r"unknown key 'n'.*\(allowed: type, label, constellation, m\)",
+        ),
     ],
 )
 def test_what_is_no_channel(
