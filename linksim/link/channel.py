@@ -83,7 +83,7 @@ class ChannelSettings(Settings, ABC):
     @property
     def medium_name(self) -> str:
         """What symbols meet, in words, such as ``rayleigh(coherence=symbol)``."""
-        settings = self.model_dump(exclude={"type", "label", "constellation"})
+        settings = self.model_dump(exclude={"type", "label", "constellation", "antennas"})
         inside = ", ".join(f"{key}={value}" for key, value in settings.items())
         return f"{self.kind}({inside})" if inside else self.kind
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from linksim import batch_exact
 from linksim.link.channel import Arrival, ChannelSettings, Realisation, seed_sionna, unit_noise
+from linksim.link.mimo import Antennas, FlatMimoRealisation
 from linksim.units import db_to_linear
 
 Coherence = Literal["symbol", "frame"] | PositiveInt
@@ -47,7 +48,7 @@ class FlatChannel(ChannelSettings):
 
     def draw_batch(
         self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
-    ) -> FlatRealisation:
+    ) -> Realisation:
         """As :meth:`ChannelSettings.draw_batch`."""
         place = str(device)
         generator = seed_sionna(seed, place)
@@ -77,13 +78,47 @@ class Rayleigh(FlatChannel):
     """Rayleigh fading: complex Gaussian gains, independent every ``coherence`` symbols.
 
     coherence: ``symbol`` (fast fading), a number of symbols, or ``frame`` (one gain an image).
+    antennas: at either end; independent gains from each to each. One at either end if left out.
     """
 
     type: Literal["rayleigh"] = "rayleigh"
     coherence: Coherence = "symbol"
+    antennas: Antennas | None = None
+
+    @property
+    def medium_name(self) -> str:
+        """As :attr:`ChannelSettings.medium_name`, with the antennas."""
+        antennas = f", {self.antennas.name}" if self.antennas else ""
+        return f"{super().medium_name}{antennas}"
+
+    @property
+    def fading_name(self) -> str:
+        """All schemes of so many antennas meet the same fading."""
+        antennas = f", {self.antennas.tx}x{self.antennas.rx} antennas" if self.antennas else ""
+        return f"{super().medium_name}{antennas}"
+
+    def data_symbols(self, uses: int) -> int:
+        """How many data symbols the layers of that many channel uses carry."""
+        if self.antennas is None:
+            return uses
+        return uses // self.antennas.uses_per_block * self.antennas.symbols_per_block
+
+    def draw_batch(
+        self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
+    ) -> Realisation:
+        """As :meth:`ChannelSettings.draw_batch`."""
+        if self.antennas is None:
+            return super().draw_batch(seed, batch, length, device)
+        antennas, place = self.antennas, str(device)
+        blocks = -(-length // antennas.symbols_per_block)
+        uses = blocks * antennas.uses_per_block
+        seed_sionna(seed, place)
+        noise = unit_noise(batch, uses * antennas.rx, place).reshape(batch, uses, antennas.rx)
+        h = _scattered(batch, uses, self.coherence, place, tx=antennas.tx, rx=antennas.rx)
+        return FlatMimoRealisation(h=h, noise=noise, antennas=antennas)
 
     def gains(self, batch: int, length: int, generator: torch.Generator, device: str) -> Tensor:
-        return _scattered(batch, length, self.coherence, device)
+        return _scattered(batch, length, self.coherence, device)[..., 0, 0]
 
 
 class Rician(FlatChannel):
@@ -98,22 +133,26 @@ class Rician(FlatChannel):
 
     def gains(self, batch: int, length: int, generator: torch.Generator, device: str) -> Tensor:
         k = db_to_linear(self.k_db)
-        scattered = _scattered(batch, length, self.coherence, device)
+        scattered = _scattered(batch, length, self.coherence, device)[..., 0, 0]
         return float((k / (k + 1)) ** 0.5) + float((1 / (k + 1)) ** 0.5) * scattered
 
 
-def _scattered(batch: int, length: int, coherence: Coherence, device: str) -> Tensor:
+def _scattered(
+    batch: int, length: int, coherence: Coherence, device: str, *, tx: int = 1, rx: int = 1
+) -> Tensor:
+    """Rayleigh gains, complex64 [batch, length, rx, tx]."""
     if isinstance(coherence, str):
         block = {"symbol": 1, "frame": length}[coherence]
     else:
         block = min(coherence, length)
     blocks = -(-length // block)
-    gains: Tensor = _sionna_rayleigh(device)(batch * blocks).reshape(batch, blocks)
+    gains: Tensor = _sionna_rayleigh(tx, rx, device)(batch * blocks)
+    gains = gains.reshape(batch, blocks, rx, tx)
     return gains.repeat_interleave(block, dim=1)[:, :length]
 
 
 @lru_cache
-def _sionna_rayleigh(device: str) -> Any:
+def _sionna_rayleigh(tx: int, rx: int, device: str) -> Any:
     from sionna.phy.channel import GenerateFlatFadingChannel
 
-    return GenerateFlatFadingChannel(1, 1, precision="single", device=device)
+    return GenerateFlatFadingChannel(tx, rx, precision="single", device=device)

@@ -44,6 +44,18 @@ class Mixing:
             places=places.to(device), symbols=places.argsort().to(device), turns=turns.to(device)
         )
 
+    @classmethod
+    def of_blocks(cls, size: int, blocks: int, device: str) -> Self:
+        """For blocks of a few symbols each, of which nothing is turned."""
+        generator = torch.Generator().manual_seed(derive_seed("blocks", size))
+        inside = torch.rand(blocks, size, generator=generator).argsort(dim=1)
+        places = (inside + torch.arange(blocks)[:, None] * size).flatten()
+        return cls(
+            places=places.to(device),
+            symbols=places.argsort().to(device),
+            turns=torch.ones(len(places), dtype=torch.complex64, device=device),
+        )
+
     def spread(self, symbols: Tensor) -> Tensor:
         """Data elements complex64 [B, n] of symbols [B, n]."""
         return batch_exact.multiply(symbols, self.turns)[:, self.symbols]

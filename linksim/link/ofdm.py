@@ -13,7 +13,7 @@ subcarriers is at -32 dB) are for the time domain, which simulates every sample
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, Self
 
 import torch
@@ -31,6 +31,8 @@ from linksim.link.estimation import (
     LsEstimator,
     Moments,
 )
+from linksim.link.mimo import Antennas
+from linksim.link.ofdm_mimo import AntennaPilots, OfdmMimoRealisation
 from linksim.link.pilots import PilotGrid, PilotPattern
 from linksim.link.profiles import (
     SPEED_OF_LIGHT,
@@ -70,6 +72,7 @@ class OfdmChannel(ChannelSettings):
         channels that change within a slot.
     clipping: of the transmitter's amplifier; None for a linear one.
     domain: ``frequency``, or ``time`` for channels whose symbols disturb one another.
+    antennas: at either end, for a linear amplifier in the frequency domain; one if left out.
     """
 
     subcarriers: int = Field(default=288, ge=2, le=4096)
@@ -81,6 +84,7 @@ class OfdmChannel(ChannelSettings):
     ls_over_time: Literal["average", "linear"] = "average"
     clipping: Clipping | None = None
     domain: Literal["frequency", "time"] = "frequency"
+    antennas: Antennas | None = None
 
     @property
     @abstractmethod
@@ -97,9 +101,15 @@ class OfdmChannel(ChannelSettings):
     def fading_name(self) -> str:
         """All that determines the paths, in words: pilots and estimation meet the same fading."""
 
+    @property
+    def array(self) -> tuple[int, int]:
+        """Antennas of the transmitter and of the receiver."""
+        return (self.antennas.tx, self.antennas.rx) if self.antennas else (1, 1)
+
     @abstractmethod
     def paths(self, batch: int, steps: int, rate_hz: float, device: str) -> tuple[Tensor, Tensor]:
-        """Sionna's a and tau of ``steps`` moments, from its generator as it stands; E|h|^2 = 1."""
+        """Sionna's a and tau of ``steps`` moments, from its generator as it stands; E|h|^2 = 1
+        from each antenna to each."""
 
     def covariance(self) -> Covariance | None:
         """Of the gains of a slot; None where it is not known."""
@@ -150,11 +160,26 @@ class OfdmChannel(ChannelSettings):
                 f"pilots.spacing {self.pilots.spacing}: there are only {self.subcarriers} "
                 "subcarriers"
             )
+        columns, (tx, _) = len(self.pilots.subcarriers(self.subcarriers)), self.array
+        if columns < tx:
+            raise ValueError(
+                f"pilots.spacing {self.pilots.spacing}: {columns} subcarriers with pilots are too "
+                f"few for {tx} transmit antennas"
+            )
         if self.data_per_slot == 0:
             raise ValueError(
                 f"pilots take all {self.uses_per_slot} resource elements of a slot; "
                 "leave some for data"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _antennas_fit(self) -> Self:
+        if self.antennas is not None:
+            if self.clipping is not None:
+                raise ValueError("clipping is for one antenna at either end; leave out antennas")
+            if self.domain == "time":
+                raise ValueError("domain: time is for one antenna at either end, not antennas")
         return self
 
     @model_validator(mode="after")
@@ -179,7 +204,8 @@ class OfdmChannel(ChannelSettings):
         over_time = f" {self.ls_over_time}" if self.estimation == "ls" else ""
         estimation = f"{self.estimation}{over_time}"
         domain = ", time domain" if self.domain == "time" else ""
-        inside = f"{self.fading_name}, mixed, {pilots}, {estimation}{clipping}{domain}"
+        antennas = f", {self.antennas.name}" if self.antennas else ""
+        inside = f"{self.fading_name}, mixed, {pilots}, {estimation}{clipping}{domain}{antennas}"
         return f"{self.kind}({inside})"
 
     @property
@@ -211,8 +237,11 @@ class OfdmChannel(ChannelSettings):
 
     @property
     def data_per_slot(self) -> int:
-        """Those of them that can carry data."""
-        return self.uses_per_slot - self.pilots_per_slot
+        """Data symbols that the others carry, on all layers."""
+        uses = self.uses_per_slot - self.pilots_per_slot
+        if self.antennas is None:
+            return uses
+        return uses // self.antennas.uses_per_block * self.antennas.symbols_per_block
 
     def data_symbols(self, uses: int) -> int:
         """Data symbols in as many whole slots as fit; InputError if none does."""
@@ -227,7 +256,7 @@ class OfdmChannel(ChannelSettings):
 
     def draw_batch(
         self, seed: int, batch: int, length: int, device: torch.device | str = "cpu"
-    ) -> "OfdmRealisation":
+    ) -> "OfdmRealisation | OfdmMimoRealisation":
         """As :meth:`ChannelSettings.draw_batch`."""
         place = str(device)
         slots = -(-length // self.data_per_slot)
@@ -237,11 +266,23 @@ class OfdmChannel(ChannelSettings):
             h, taps = self._sampled_gains(batch, slots, place)
         else:
             h = self.gains(batch, slots, place)
-        noise = unit_noise(batch, slots * self.uses_per_slot, place).reshape(h.shape)
+        _, rx = self.array
+        noise = unit_noise(batch, slots * self.uses_per_slot * rx, place)
+        if self.antennas is not None:
+            return OfdmMimoRealisation(
+                h=h,
+                noise=noise.reshape(h.shape[:-1]),
+                antennas=self.antennas,
+                pilots_per_slot=self.pilots_per_slot,
+                layout=partial(_layout, self),
+                known_by=partial(_known_by, self),
+            )
+        noise = noise.reshape(h.shape)
         return OfdmRealisation(settings=self, h=h, noise=noise, taps=taps)
 
     def gains(self, batch: int, slots: int, device: str) -> Tensor:
-        """h, complex64 [batch, slots, S, F], from Sionna's generator as it stands."""
+        """h, complex64 [batch, slots, S, F], and with antennas [batch, slots, S, F, rx, tx], from
+        Sionna's generator as it stands."""
         from sionna.phy.channel import cir_to_ofdm_channel, subcarrier_frequencies
 
         paths = self.paths(batch, slots * self.symbols_per_slot, 1 / self.symbol_s, device)
@@ -249,7 +290,9 @@ class OfdmChannel(ChannelSettings):
             self.subcarriers, self.spacing_hz, precision="single", device=device
         )
         h: Tensor = cir_to_ofdm_channel(frequencies, *paths)
-        return h.reshape(batch, slots, self.symbols_per_slot, self.subcarriers)
+        if self.antennas is not None:
+            h = h[:, 0, :, 0].permute(0, 3, 4, 1, 2)
+        return h.reshape(batch, slots, self.symbols_per_slot, self.subcarriers, *h.shape[3:5])
 
     def _sampled_gains(self, batch: int, slots: int, device: str) -> tuple[Tensor, Tensor]:
         """(h [batch, slots, S, F], taps [batch, samples, taps]) of the time domain."""
@@ -278,10 +321,12 @@ class Ofdm(OfdmChannel):
     @property
     def fading_name(self) -> str:
         """All that determines h, in words: pilots and estimation meet the same fading."""
+        tx, rx = self.array
         return (
             f"{self.model}, {self.delay_spread_ns:.12g} ns, {self.carrier_ghz:.12g} GHz, "
             f"{self.speed_mps:.12g} m/s, {self.subcarriers}x{self.symbols_per_slot}, "
             f"{self.subcarrier_spacing_khz:.12g} kHz, prefix {self.cyclic_prefix_us:.12g} us"
+            + (f", {tx}x{rx} antennas" if self.antennas else "")
         )
 
     @property
@@ -297,7 +342,7 @@ class Ofdm(OfdmChannel):
     def paths(self, batch: int, steps: int, rate_hz: float, device: str) -> tuple[Tensor, Tensor]:
         """As :meth:`OfdmChannel.paths`."""
         model = sionna_model(
-            self.model, self.delay_spread_ns, self.carrier_ghz, self.speed_mps, device
+            self.model, self.delay_spread_ns, self.carrier_ghz, self.speed_mps, device, *self.array
         )
         a, tau = model(batch, steps, rate_hz)
         return a, tau
@@ -403,7 +448,8 @@ def _distortion(settings: OfdmChannel) -> Distortion:
 @lru_cache
 def _layout(settings: OfdmChannel, device: str) -> SlotLayout:
     pilots = None if settings.pilots is None else _pilot_grid(settings, device)
-    return SlotLayout(settings.symbols_per_slot, settings.subcarriers, pilots, device)
+    block = settings.antennas.uses_per_block if settings.antennas else 1
+    return SlotLayout(settings.symbols_per_slot, settings.subcarriers, pilots, device, block=block)
 
 
 @lru_cache
@@ -411,36 +457,53 @@ def _receiver(settings: OfdmChannel, device: str) -> _Receiver:
     return _Receiver(settings, device)
 
 
-def _pilot_grid(settings: OfdmChannel, device: str) -> PilotGrid:
+@lru_cache
+def _known_by(settings: OfdmChannel, device: str) -> tuple[AntennaPilots, ...]:
+    """How the receiver knows the gains from each of several antennas; () for perfect knowledge."""
+    known_by = []
+    for antenna in range(settings.array[0]):
+        estimator = _estimator(settings, device, antenna)
+        if estimator is None:
+            return ()
+        known_by.append(AntennaPilots(_pilot_grid(settings, device, antenna), estimator))
+    return tuple(known_by)
+
+
+def _pilot_grid(settings: OfdmChannel, device: str, antenna: int | None = None) -> PilotGrid:
+    """The pilots of one transmit antenna, or of all."""
     assert settings.pilots is not None
     return PilotGrid(
         settings.pilots,
         symbols=settings.symbols_per_slot,
         subcarriers=settings.subcarriers,
         device=device,
+        antenna=antenna or 0,
+        antennas=1 if antenna is None else settings.array[0],
     )
 
 
-def _estimator(settings: OfdmChannel, device: str) -> Estimator | None:
+def _estimator(settings: OfdmChannel, device: str, antenna: int = 0) -> Estimator | None:
     match settings.estimation:
         case "perfect":
             return None
         case "ls":
-            pilots, over_time = _pilot_grid(settings, device), settings.ls_over_time
-            return LsEstimator(pilots, moments_of_ls(settings), over_time=over_time)
+            pilots, over_time = _pilot_grid(settings, device, antenna), settings.ls_over_time
+            return LsEstimator(pilots, moments_of_ls(settings, antenna), over_time=over_time)
         case "lmmse":
             covariance = settings.covariance()
             assert covariance is not None  # the settings see to that
-            return LmmseEstimator(_pilot_grid(settings, device), covariance)
+            return LmmseEstimator(_pilot_grid(settings, device, antenna), covariance)
         case "lmmse_robust":
-            return LmmseEstimator(_pilot_grid(settings, device), robust_covariance(settings))
+            covariance = robust_covariance(settings)
+            return LmmseEstimator(_pilot_grid(settings, device, antenna), covariance)
 
 
-def moments_of_ls(settings: OfdmChannel) -> Moments:
-    """What least squares makes of noiseless pilots, over channels drawn once."""
+def moments_of_ls(settings: OfdmChannel, antenna: int = 0) -> Moments:
+    """What least squares makes of an antenna's noiseless pilots, over channels drawn once."""
     seed_sionna(derive_seed("change between pilots"), "cpu")
     h = settings.gains(_SLOTS_MEASURED, 1, "cpu")[:, 0]
-    pilots = _pilot_grid(settings, "cpu")
+    h = h if settings.antennas is None else h[..., 0, antenna]
+    pilots = _pilot_grid(settings, "cpu", antenna)
     return Moments.of(h, LeastSquares(pilots, over_time=settings.ls_over_time)(pilots.at(h)))
 
 

@@ -30,14 +30,24 @@ class PilotGrid:
     rows, columns: the OFDM symbols and the subcarriers with pilots, rising. places: int64 [R * C],
     where they stand in a slot laid out symbol by symbol. values: complex64 [R * C], QPSK of unit
     power, the same for everybody.
+
+    antenna, antennas: of a transmitter with several, each has a share of the pattern's subcarriers;
+    the others are silent there.
     """
 
     def __init__(
-        self, pattern: PilotPattern, *, symbols: int, subcarriers: int, device: str
+        self,
+        pattern: PilotPattern,
+        *,
+        symbols: int,
+        subcarriers: int,
+        device: str,
+        antenna: int = 0,
+        antennas: int = 1,
     ) -> None:
         self.symbols, self.subcarriers, self.device = symbols, subcarriers, device
         self.rows = sorted(pattern.symbols)
-        self.columns = pattern.subcarriers(subcarriers)
+        self.columns = pattern.subcarriers(subcarriers)[antenna::antennas]
         first = torch.tensor(self.rows)[:, None] * subcarriers
         self.places = (first + torch.tensor(self.columns)).flatten().to(device)
         generator = torch.Generator().manual_seed(derive_seed("pilots"))
@@ -48,6 +58,13 @@ class PilotGrid:
         """Pilot elements complex [..., R, C] of slots [..., S, F]."""
         elements = grid.flatten(-2)[..., self.places]
         return elements.reshape(*elements.shape[:-1], len(self.rows), len(self.columns))
+
+    def sent(self) -> Tensor:
+        """A slot with the pilots alone, complex64 [S, F]."""
+        slot = torch.zeros(self.symbols * self.subcarriers, dtype=torch.complex64)
+        slot = slot.to(self.device)
+        slot[self.places] = self.values
+        return slot.reshape(self.symbols, self.subcarriers)
 
     def received(self, y: Tensor) -> Tensor:
         """Gains with noise, complex64 [..., R, C], of slots received, [..., S, F]: y/p."""

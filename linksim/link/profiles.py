@@ -24,28 +24,55 @@ def longest_path_us(profile: str, delay_spread_ns: float) -> float:
 
 @lru_cache
 def sionna_model(
-    profile: str, delay_spread_ns: float, carrier_ghz: float, speed_mps: float, device: str
+    profile: str,
+    delay_spread_ns: float,
+    carrier_ghz: float,
+    speed_mps: float,
+    device: str,
+    tx: int = 1,
+    rx: int = 1,
 ) -> Any:
-    """Sionna's generator of a profile's paths, one antenna at either end."""
-    from sionna.phy.channel.tr38901 import CDL, TDL, Antenna
+    """Sionna's generator of a profile's paths between tx and rx antennas.
+
+    Those of TDL are independent; those of CDL stand in a row, half a wavelength apart.
+    """
+    from sionna.phy.channel.tr38901 import CDL, TDL, AntennaArray
 
     kind, letter = profile.split("-")
     settings = {"precision": "single", "device": device}
     carrier, spread = carrier_ghz * 1e9, delay_spread_ns * 1e-9
     if kind == "TDL":
-        return TDL(letter, spread, carrier, min_speed=speed_mps, **settings)
-    antennas = [
-        Antenna(
+        return TDL(
+            letter,
+            spread,
+            carrier,
+            num_rx_ant=rx,
+            num_tx_ant=tx,
+            min_speed=speed_mps,
+            **settings,
+        )
+    receiver, transmitter = (
+        AntennaArray(
+            num_rows=1,
+            num_cols=count,
             polarization="single",
             polarization_type="V",
             antenna_pattern="omni",
             carrier_frequency=carrier,
             **settings,
         )
-        for _ in range(2)
-    ]
+        for count in (rx, tx)
+    )
     return CDL(
-        letter, spread, carrier, *antennas, min_speed=speed_mps, max_speed=speed_mps, **settings
+        letter,
+        spread,
+        carrier,
+        ut_array=receiver,
+        bs_array=transmitter,
+        direction="downlink",
+        min_speed=speed_mps,
+        max_speed=speed_mps,
+        **settings,
     )
 
 

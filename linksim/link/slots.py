@@ -24,11 +24,18 @@ _OFDM_SYMBOLS_LOOKED_AT = round(2 / CCDF)
 class SlotLayout:
     """Slots of S OFDM symbols of F subcarriers.
 
-    data_per_slot: how many of their elements carry data; pilots stand on the others.
+    data_per_slot: how many of their elements carry data, a multiple of ``block``; pilots stand on
+        the others.
     """
 
     def __init__(
-        self, symbols: int, subcarriers: int, pilots: PilotGrid | None, device: str
+        self,
+        symbols: int,
+        subcarriers: int,
+        pilots: PilotGrid | None,
+        device: str,
+        *,
+        block: int = 1,
     ) -> None:
         self._shape = (symbols, subcarriers)
         self._empty = torch.zeros(symbols * subcarriers, dtype=torch.complex64, device=device)
@@ -36,13 +43,14 @@ class SlotLayout:
         if pilots is not None:
             self._empty[pilots.places] = pilots.values
             is_data[pilots.places] = False
-        self._data = is_data.nonzero()[:, 0]
-        self.data_per_slot = len(self._data)
+        self.data_per_slot = int(is_data.sum()) // block * block
+        self._data = is_data.nonzero()[: self.data_per_slot, 0]
 
-    def mixing(self, length: int, draw: int = 0) -> Mixing:
-        """The mixing of frames of up to ``length`` symbols."""
-        slots = -(-length // self.data_per_slot)
-        return Mixing.of(self.data_per_slot, slots, str(self._data.device), draw=draw)
+    def mixing(self, length: int, draw: int = 0, layers: int = 1) -> Mixing:
+        """The mixing of frames of up to ``length`` symbols, ``layers`` of them on an element."""
+        per_slot = self.data_per_slot * layers
+        slots = -(-length // per_slot)
+        return Mixing.of(per_slot, slots, str(self._data.device), draw=draw)
 
     def fill(self, symbols: Tensor, slots: Tensor, mixing: Mixing) -> Tensor:
         """Resource grids complex64 [B, n, S, F] of symbols [B, N]: data and pilots in the first
@@ -55,8 +63,8 @@ class SlotLayout:
         return torch.where(taken[..., None], grid, 0).reshape(*taken.shape, *self._shape)
 
     def data_of(self, grid: Tensor) -> Tensor:
-        """The data elements [B, N] of grids [B, n, S, F]."""
-        return grid.flatten(2)[..., self._data].flatten(1)
+        """The data elements [B, N, …] of grids [B, n, S, F, …]."""
+        return grid.flatten(2, 3)[:, :, self._data].flatten(1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)

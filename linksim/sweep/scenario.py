@@ -119,11 +119,14 @@ class Scenario(Settings):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
-        flat = all(isinstance(channel, FlatChannel) for channel in self.channel)
+        flat = all(
+            isinstance(channel, FlatChannel) and getattr(channel, "antennas", None) is None
+            for channel in self.channel
+        )
         if not flat and any(known.pilots for known in self.snr_knowledge or ()):
             raise ValueError(
-                "snr_knowledge: the SNR is estimated from pilots over flat channels only; OFDM has "
-                "pilots of its own"
+                "snr_knowledge: the SNR is estimated from pilots over flat channels of one antenna "
+                "only; OFDM has pilots of its own"
             )
         if self.until is not None and "trials" in self.model_fields_set:
             raise ValueError("trials and until: only one of them can say how many trials there are")
