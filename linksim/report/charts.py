@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from linksim.metrics.table import AXIS_LABELS
+from linksim.metrics.table import Column
 from linksim.plot.facets import (
     Facet,
     against_cbr,
@@ -22,6 +22,7 @@ from linksim.plot.facets import (
     pilots_vary,
 )
 from linksim.plot.look import Look, interval
+from linksim.plot.published import points_over
 
 _SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond",
@@ -43,77 +44,89 @@ class ChartSet:
     charts: Mapping[str, Chart]
 
 
-def curves(summary: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[ChartSet]:
-    """Every metric of the summary over the SNR, the CBR, the belief or the pilots."""
-    metrics = [name for name in AXIS_LABELS if name in summary and summary[name].notna().any()]
+def curves(
+    summary: pd.DataFrame,
+    columns: Sequence[Column],
+    looks: Mapping[str, Look],
+    published: pd.DataFrame,
+) -> Iterator[ChartSet]:
+    """Every column of quality over the SNR, the CBR, the belief or the pilots.
+
+    published: points of others, drawn as points of their own.
+    """
     for facet in _facets(summary):
         charts = {
-            AXIS_LABELS[metric]: _chart(
+            column.axis: _chart(
                 [
-                    trace
-                    for label, look in looks.items()
-                    for trace in _curve(facet, metric, label, look)
+                    *(
+                        trace
+                        for label, look in looks.items()
+                        for trace in _curve(facet, column.name, label, look)
+                    ),
+                    *_published(points_over(published, facet, column), facet.x),
                 ],
                 x=facet.x_label,
-                y=AXIS_LABELS[metric],
+                y=column.axis,
                 ticks=facet.ticks,
             )
-            for metric in metrics
+            for column in columns
         }
         yield ChartSet(title=facet.title.replace("\n", " · "), charts=charts)
 
 
 def outage_distributions(
-    rows: pd.DataFrame, summary: pd.DataFrame, looks: Mapping[str, Look]
+    rows: pd.DataFrame,
+    summary: pd.DataFrame,
+    columns: Sequence[Column],
+    looks: Mapping[str, Look],
 ) -> Iterator[ChartSet]:
-    """Of every metric with a target: the share of transmissions that are not better."""
-    metrics = [
-        name
-        for name in AXIS_LABELS
-        if f"{name.removesuffix('_db')}_target" in summary and name in rows
-    ]
-    if not metrics:
+    """Of every column with a target: the share of transmissions at or below each value."""
+    targets = [column for column in columns if f"{column.name}_target" in summary]
+    if not targets:
         return
     for facet in distributions(summary):
         at = [name for name in ("channel", "cbr", "snr_db", "snr_knowledge") if name in facet.lines]
         shown = rows.merge(facet.lines[at].drop_duplicates(), on=at)
         charts = {}
-        for metric in metrics:
+        for column in targets:
             traces = [
-                _distribution(shown.loc[shown["label"] == label, metric], label, look)
+                _distribution(shown.loc[shown["label"] == label, column.name], label, look)
                 for label, look in looks.items()
                 if (shown["label"] == label).any()
             ]
-            charts[AXIS_LABELS[metric]] = _chart(
-                traces, x=AXIS_LABELS[metric], y="Share of transmissions at or below"
+            charts[column.axis] = _chart(
+                traces, x=column.axis, y="Share of transmissions at or below"
             )
         yield ChartSet(title=facet.title.replace("\n", " · "), charts=charts)
 
 
 def quality_against_cost(
-    summary: pd.DataFrame, costs: pd.DataFrame, looks: Mapping[str, Look]
+    summary: pd.DataFrame,
+    costs: pd.DataFrame,
+    columns: Sequence[Column],
+    looks: Mapping[str, Look],
 ) -> Iterator[ChartSet]:
-    """Every metric over multiply-accumulates, at the lowest, the middle and the highest SNR."""
+    """Every column of quality over multiply-accumulates, at the lowest, middle and highest SNR."""
     if costs["macs"].isna().all():
         return
-    costs = costs.assign(gmacs=(costs["macs"] + costs["scan_macs"].fillna(0)) / 1e9)
-    merged = summary.merge(costs[["label", "gmacs", "parameters"]], on="label")
-    merged = merged[merged["gmacs"].notna()].astype({"gmacs": float, "parameters": float})
-    metrics = [name for name in AXIS_LABELS if name in summary and summary[name].notna().any()]
+    total = costs["macs"] + costs["scan_macs"].fillna(0)
+    costs = costs.assign(gmacs=total / 1e9)[["label", "gmacs", "parameters"]]
+    merged = summary.merge(costs[costs["gmacs"].notna()], on="label")
+    merged = merged.astype({"gmacs": float, "parameters": float})
     levels = sorted(summary["snr_db"].unique())
     for snr_db in dict.fromkeys([levels[0], levels[len(levels) // 2], levels[-1]]):
         lines = merged[merged["snr_db"] == snr_db].drop_duplicates("label")
         charts = {
-            AXIS_LABELS[metric]: _chart(
+            column.axis: _chart(
                 [
-                    _point(line, metric, looks[str(line["label"])])
-                    for _, line in lines[lines[metric].notna()].iterrows()
+                    _point(line, column.name, looks[str(line["label"])])
+                    for _, line in lines[lines[column.name].notna()].iterrows()
                 ],
                 x="Multiply-accumulates, encoder and decoder (10⁹)",
-                y=AXIS_LABELS[metric],
+                y=column.axis,
                 log_x=True,
             )
-            for metric in metrics
+            for column in columns
         }
         if len(lines):
             yield ChartSet(title=f"SNR {snr_db:g} dB", charts=charts)
@@ -168,6 +181,28 @@ def _curve(facet: Facet, metric: str, label: str, look: Look) -> Iterator[Chart]
         "hovertemplate": "%{fullData.name}<br>%{customdata[0]} (95 %)<br>"
         "CBR counted %{customdata[1]} · %{customdata[2]} images<extra></extra>",
     }
+
+
+def _published(points: pd.DataFrame, x: str) -> Iterator[Chart]:
+    """Hollow points, a curve a source."""
+    for (label, source), curve in points.groupby(["label", "source"], sort=False):
+        name = f"{label} (published)"
+        yield {
+            "type": "scatter",
+            "x": _numbers(curve[x]),
+            "y": _numbers(curve["value"]),
+            "mode": "markers",
+            "name": html.escape(name),
+            "meta": name,
+            "marker": {
+                "symbol": "circle-open",
+                "size": 9,
+                "color": _BOUND_COLOUR,
+                "line": {"width": 2},
+            },
+            "hovertemplate": f"%{{fullData.name}}<br>%{{y:.4g}}<br>{html.escape(str(source))}"
+            "<extra></extra>",
+        }
 
 
 def _distribution(values: pd.Series, label: str, look: Look) -> Chart:

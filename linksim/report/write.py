@@ -10,13 +10,15 @@ import pandas as pd
 
 from linksim.errors import InputError, one_line
 from linksim.files import write_atomically
-from linksim.metrics.table import AXIS_LABELS
+from linksim.metrics.table import Column
 from linksim.plot.look import codec_looks
+from linksim.plot.published import read_published
 from linksim.report.charts import ChartSet, curves, outage_distributions, quality_against_cost
 from linksim.report.ledger import ledger
 from linksim.report.page import render, script_safe
 from linksim.report.pictures import embedded
 from linksim.report.words import codec_lines, provenance, told
+from linksim.results.folder import columns_of
 from linksim.tables import read_table
 
 _NEEDED = ("label", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_realised")
@@ -24,7 +26,7 @@ _DECIMALS = {"psnr": 2, "ms_ssim_db": 2, "lpips": 3, "ssim": 3, "accuracy": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class Heading:
     """A column of the page's table: its key in the summary, its heading, its decimals."""
 
     key: str
@@ -64,6 +66,11 @@ def write_report(folder: Path) -> Path:
     summary = read_table(folder / "summary.csv", _NEEDED)
     rows = read_table(folder / "rows.parquet", ("label", "snr_db"))
     looks = codec_looks(summary)
+    columns = [
+        column
+        for column in columns_of(folder).values()
+        if column.drawn and column.name in summary and summary[column.name].notna().any()
+    ]
     costs = (
         read_table(folder / "complexity.csv", ("label", "macs"))
         if (folder / "complexity.csv").is_file()
@@ -76,9 +83,11 @@ def write_report(folder: Path) -> Path:
     )
     index = folder / "pictures" / "index.csv"
     data = {
-        "curves": _plain(curves(summary, looks)),
-        "cost": _plain(quality_against_cost(summary, costs, looks)) if costs is not None else [],
-        "outage": _plain(outage_distributions(rows, summary, looks)),
+        "curves": _plain(curves(summary, columns, looks, read_published(folder))),
+        "cost": (
+            [] if costs is None else _plain(quality_against_cost(summary, costs, columns, looks))
+        ),
+        "outage": _plain(outage_distributions(rows, summary, columns, looks)),
         "gaps": _gap_lines(gaps),
         "pictures": [
             asdict(p)
@@ -99,7 +108,7 @@ def write_report(folder: Path) -> Path:
             {"label": label, "shown": look.label(label), "is_bound": bool(look.dashes)}
             for label, look in looks.items()
         ],
-        columns=_columns(summary),
+        columns=_headings(summary, columns),
         lines=summary.to_dict("records"),
         ledger=ledger(rows),
         data=script_safe(data),
@@ -125,20 +134,19 @@ def _chart_set(entry: ChartSet) -> dict[str, Any]:
     return {"title": entry.title, "charts": dict(entry.charts)}
 
 
-def _columns(summary: pd.DataFrame) -> list[Column]:
+def _headings(summary: pd.DataFrame, columns: Sequence[Column]) -> list[Heading]:
     fixed = {"label": "Codec", "channel": "Channel", "snr_knowledge": "SNR known", "cbr": "CBR"}
-    columns = [
-        Column(key=key, heading=heading, decimals=4 if key == "cbr" else None)
+    headings = [
+        Heading(key=key, heading=heading, decimals=4 if key == "cbr" else None)
         for key, heading in fixed.items()
         if key in summary and (key == "label" or summary[key].nunique() > 1)
     ]
-    columns.append(Column(key="snr_db", heading="SNR (dB)", decimals=1))
-    columns += [
-        Column(key=key, heading=label, decimals=_DECIMALS.get(key, 2))
-        for key, label in AXIS_LABELS.items()
-        if key in summary and summary[key].notna().any()
+    headings.append(Heading(key="snr_db", heading="SNR (dB)", decimals=1))
+    headings += [
+        Heading(key=column.name, heading=column.axis, decimals=_DECIMALS.get(column.name, 2))
+        for column in columns
     ]
-    return [*columns, Column(key="failure_rate", heading="Failed", decimals=3)]
+    return [*headings, Heading(key="failure_rate", heading="Failed", decimals=3)]
 
 
 def _gap_lines(gaps: pd.DataFrame | None) -> list[dict[str, Any]]:
