@@ -6,11 +6,13 @@ decode: symbols -> latent, zeros for what was not sent -> synthesis -> crop -> i
 
 import hashlib
 import json
+import struct
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from safetensors import safe_open
@@ -18,11 +20,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from linksim import batch_exact
 from linksim.codec import Codec, Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError, one_line
 from linksim.settings import Precision
 
 Rate = Literal["fixed", "nested"]
+Scale = Literal["withheld", "side_info"]
+
+_SCALE = struct.Struct("<e")  # float16: 16 bits
 
 
 class NeuralCodec(Codec, nn.Module):
@@ -36,6 +42,9 @@ class NeuralCodec(Codec, nn.Module):
     latent_channels: C. Two real values make one complex symbol, so CBR = C / (6 * downsampling^2).
     rate: ``fixed`` sends the whole latent; ``nested`` sends as many of its first channels as fit
         the budget, and the receiver puts zeros for the others.
+    scale: the link brings each image to unit power. ``withheld`` leaves the receiver without the
+        factor; ``side_info`` tells it, as 16 bits an image beside the channel, which are counted.
+        Published codecs take it for granted.
     """
 
     stride: int
@@ -43,14 +52,19 @@ class NeuralCodec(Codec, nn.Module):
 
     rates: ClassVar[str] = "fixed, nested"
 
-    def __init__(self, *, latent_channels: int, rate: Rate = "fixed") -> None:
+    def __init__(
+        self, *, latent_channels: int, rate: Rate = "fixed", scale: Scale = "withheld"
+    ) -> None:
         super().__init__()
         if latent_channels < 1:
             raise InputError(f"latent_channels is {latent_channels}; it must be at least 1")
         if rate not in ("fixed", "nested"):
             raise InputError(f"rate is {rate!r}; allowed are 'fixed' and 'nested'")
+        if scale not in get_args(Scale):
+            raise InputError(f"scale is {scale!r}; allowed are 'withheld' and 'side_info'")
         self.latent_channels = latent_channels
         self.rate = rate
+        self.scale = scale
         self.precision: Precision = "fp32"
 
     @abstractmethod
@@ -91,16 +105,49 @@ class NeuralCodec(Codec, nn.Module):
         with self._autocast(images):
             latent = self.analysis(_pad(images, self.stride), tx.snr_db).float()
         channels = self.channels_that_fit(tx)
-        return Frame.analog(pair_reals(latent[:, :channels].flatten(1)))
+        return self.frame_of(latent[:, :channels])
 
     def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
         """Unpair, fill up with zeros, synthesise, crop."""
-        latent = self.latent_of(received.symbols, rx.image_size)
+        latent = self.latent_of(self.rescaled(received), rx.image_size)
+        return self.images_of(latent, rx)
+
+    def images_of(self, latent: Tensor, rx: RxInfo) -> Tensor | Decoded:
+        """Synthesise from a latent [B, C, h, w] and crop."""
         with self._autocast(latent):
             out = self.synthesis(latent, rx.snr_db)
         if isinstance(out, Decoded):
             return Decoded(images=_crop(out.images, rx.image_size), report=out.report)
         return _crop(out, rx.image_size)
+
+    def frame_of(
+        self, latent: Tensor, side_info: Sequence[bytes] | None = None, bits: int = 0
+    ) -> Frame:
+        """Pair the reals of a latent [B, channels, h, w] into symbols, all of them used.
+
+        side_info: a bytes object an image, of which that many bits count, for the receiver; the
+        scale, where it is told, stands behind it.
+        """
+        frame = Frame.analog(pair_reals(latent.flatten(1)))
+        told = list(side_info or [b""] * len(latent))
+        if self.scale == "side_info":
+            told = [a + _SCALE.pack(b) for a, b in zip(told, _scales(frame.symbols), strict=True)]
+            bits += 8 * _SCALE.size
+        if bits == 0:
+            return frame
+        counted = torch.full((len(latent),), bits, device=latent.device)
+        return replace(frame, side_info=tuple(told), side_info_bits=counted)
+
+    def rescaled(self, received: Received) -> Tensor:
+        """The received symbols [B, N], at the transmitter's scale where that is told."""
+        if self.scale == "withheld":
+            return received.symbols
+        told = received.side_info
+        if told is None:
+            raise InputError(f"{type(self).__name__} with scale: side_info got no side information")
+        scales = [_SCALE.unpack(data[-_SCALE.size :])[0] for data in told]
+        factors = torch.tensor(scales, device=received.symbols.device)
+        return batch_exact.scale(received.symbols, factors[:, None])
 
     def latent_of(self, symbols: Tensor, image_size: tuple[int, int]) -> Tensor:
         """The latent [B, C, h, w] that symbols [B, N] carry, zero in channels not sent."""
@@ -229,6 +276,13 @@ def _tensors_digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
         digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _scales(symbols: Tensor) -> list[float]:
+    """Root mean square of each image's symbols [B, N], within what float16 holds."""
+    power = torch.view_as_real(symbols).double().square().sum(dim=(1, 2)) / symbols.shape[1]
+    limits = torch.finfo(torch.float16)
+    return power.sqrt().clamp(limits.tiny, limits.max).tolist()  # type: ignore[no-any-return]
 
 
 def _pad(images: Tensor, stride: int) -> Tensor:

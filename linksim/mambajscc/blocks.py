@@ -29,6 +29,7 @@ STATES = 16
 """N, the states of each channel's recurrence."""
 
 ScanDirections = Literal[2, 4]
+Activation = Literal["silu", "gelu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class BlockConfig:
     csi_rest: start every scan from the SNR (CSI-ReST); False leaves the SNR unused.
     csi_interval: set the first state to the SNR before every csi_interval-th token; None does so
         before the first token only.
+    csi_start: False leaves the state before the first token at zero: the authors' kernel.
+    activation: after the convolution and on the gate. The paper says SiLU; the authors' published
+        configuration has GELU.
     scan_directions: 2 scans the raster order and its reversal; 4 the column order and its reversal
         as well (VMamba's cross scan).
     mlp: False leaves the channel MLP out.
@@ -45,6 +49,8 @@ class BlockConfig:
 
     csi_rest: bool = True
     csi_interval: int | None = None
+    csi_start: bool = True
+    activation: Activation = "silu"
     scan_directions: ScanDirections = 2
     mlp: bool = True
 
@@ -86,6 +92,7 @@ class SS2D(nn.Module):
     def __init__(self, *, dim: int, config: BlockConfig) -> None:
         super().__init__()
         inner = 2 * dim
+        self.activation = config.activation
         self.in_proj = Linear(dim, 2 * inner, bias=False)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.rows = BidirectionalScan(channels=inner, config=config)
@@ -99,19 +106,26 @@ class SS2D(nn.Module):
         to_a, to_z = self.in_proj.weight.chunk(2)
         y = self.norm(self._scans(x, to_a, snr_db))
         reuse = not torch.is_grad_enabled()  # gradients need what is overwritten in place
-        gate = F.silu(linear(x, to_z), inplace=reuse)
+        gate = self._activate(linear(x, to_z))
         return self.out_proj(y.mul_(gate) if reuse else y * gate)  # type: ignore[no-any-return]
 
     def _scans(self, x: Tensor, to_a: Tensor, snr_db: Tensor | None) -> Tensor:
-        """Projection, convolution, SiLU and all scans, added: [B, H, W, dim] -> […, 2 dim]."""
+        """Projection, convolution, activation and all scans, added: [B, H, W, dim] -> […, 2 dim]."""
         a = self.conv(linear(x, to_a).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        a = F.silu(a, inplace=not torch.is_grad_enabled())
+        a = self._activate(a)
         y: Tensor = self.rows(a.flatten(1, 2), snr_db).view_as(a)
         if self.columns is not None:
             turned = a.transpose(1, 2)
             across: Tensor = self.columns(turned.flatten(1, 2), snr_db).view_as(turned)
             y = y + across.transpose(1, 2)
         return y
+
+
+    def _activate(self, x: Tensor) -> Tensor:
+        """In place where no gradient needs what was there."""
+        if self.activation == "gelu":
+            return F.gelu(x)
+        return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class BidirectionalScan(nn.Module):
@@ -153,6 +167,7 @@ class BidirectionalScan(nn.Module):
             delta_softplus=True,
             csi=snr_db if self.config.csi_rest else None,
             csi_interval=self.config.csi_interval,
+            csi_start=self.config.csi_start,
         )
 
     def _parameters_of(self, direction: int, projected: Tensor) -> ScanParameters:

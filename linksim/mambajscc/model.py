@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from linksim.errors import InputError
-from linksim.mambajscc.blocks import BlockConfig, ScanDirections, VSSMBlock
-from linksim.neural_codec import NeuralCodec, Rate
+from linksim.mambajscc.blocks import Activation, BlockConfig, ScanDirections, VSSMBlock
+from linksim.neural_codec import NeuralCodec, Rate, Scale
 from linksim.nn.layers import ChannelModNet, PatchDivision, PatchMerging
 from linksim.nn.transform_init import initialise_hierarchy
 
@@ -37,7 +37,8 @@ class MambaJSCC(NeuralCodec):
         ``none`` uses no SNR.
     csi_interval: with csi_rest, set it again before every csi_interval-th token; None sets the
         initial state only.
-    scan_directions, mlp: see :class:`linksim.mambajscc.blocks.BlockConfig`.
+    csi_start, activation, scan_directions, mlp: see :class:`linksim.mambajscc.blocks.BlockConfig`.
+    scale: see :class:`linksim.neural_codec.NeuralCodec`.
     drop_path: stochastic depth of the deepest block; it falls linearly towards the image.
 
     Raises InputError for options outside these.
@@ -67,16 +68,20 @@ class MambaJSCC(NeuralCodec):
         latent_channels: int = 32,
         channel_adaptation: ChannelAdaptation = "csi_rest",
         csi_interval: int | None = 2048,
+        csi_start: bool = True,
+        activation: Activation = "silu",
         scan_directions: ScanDirections = 2,
         mlp: bool = True,
         drop_path: float = 0.0,
         rate: Rate = "fixed",
+        scale: Scale = "withheld",
     ) -> None:
-        super().__init__(latent_channels=latent_channels, rate=rate)
+        super().__init__(latent_channels=latent_channels, rate=rate, scale=scale)
         _check_options(
             dims=dims,
             depths=depths,
             channel_adaptation=channel_adaptation,
+            activation=activation,
             scan_directions=scan_directions,
             csi_interval=csi_interval,
             drop_path=drop_path,
@@ -85,6 +90,8 @@ class MambaJSCC(NeuralCodec):
         config = BlockConfig(
             csi_rest=channel_adaptation == "csi_rest",
             csi_interval=csi_interval,
+            csi_start=csi_start,
+            activation=activation,
             scan_directions=scan_directions,
             mlp=mlp,
         )
@@ -206,6 +213,7 @@ def _check_options(
     dims: Sequence[int],
     depths: Sequence[int],
     channel_adaptation: str,
+    activation: str,
     scan_directions: int,
     csi_interval: int | None,
     drop_path: float,
@@ -216,6 +224,8 @@ def _check_options(
     allowed = get_args(ChannelAdaptation)
     if channel_adaptation not in allowed:
         raise InputError(f"channel_adaptation is {channel_adaptation!r}; allowed are {allowed}")
+    if activation not in get_args(Activation):
+        raise InputError(f"activation is {activation!r}; allowed are 'silu' and 'gelu'")
     if scan_directions not in get_args(ScanDirections):
         raise InputError(f"scan_directions is {scan_directions!r}; allowed are 2 and 4")
     if csi_interval is not None and csi_interval < 1:

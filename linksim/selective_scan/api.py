@@ -22,6 +22,7 @@ def selective_scan(
     *,
     csi: Tensor | None = None,
     csi_interval: int | None = None,
+    csi_start: bool = True,
     reverse: bool = False,
     backend: str | None = None,
 ) -> Tensor:
@@ -40,6 +41,8 @@ def selective_scan(
     u, delta: [batch, L, channels]. A: [channels, N]. B, C: [batch, L, N].
     D, delta_bias: [channels] or None. csi: [batch] in dB or None.
     csi_interval: I in tokens; None sets the initial state only.
+    csi_start: False leaves the initial state at zero and sets s before tokens I, 2I, … only, as
+        the kernel of MambaJSCC's authors does.
     reverse: walk from the last token to the first; ``csi_interval`` counts along the walk.
     backend: ``reference``, ``native`` (CPU) or ``cuda``; None takes ``cuda`` for CUDA tensors,
         ``native`` for float32 and bfloat16 on a CPU, ``reference`` for float64 and all else.
@@ -49,7 +52,7 @@ def selective_scan(
     Raises InputError for shapes that do not fit and backends that cannot run.
     """
     scan = ScanParameters(delta, A, B, C, D, delta_bias)
-    return _scan_sum(u, [scan], delta_softplus, csi, csi_interval, [reverse], backend)
+    return _scan_sum(u, [scan], delta_softplus, csi, csi_interval, csi_start, [reverse], backend)
 
 
 def selective_scan_bidirectional(
@@ -60,6 +63,7 @@ def selective_scan_bidirectional(
     *,
     csi: Tensor | None = None,
     csi_interval: int | None = None,
+    csi_start: bool = True,
     backend: str | None = None,
 ) -> Tensor:
     """Sum of a scan over u along the tokens and of another one against them.
@@ -69,7 +73,9 @@ def selective_scan_bidirectional(
     with parameters, D skip and CSI-ReST of its own walk. Nothing is flipped or copied.
     """
     scans = [forward, backward]
-    return _scan_sum(u, scans, delta_softplus, csi, csi_interval, [False, True], backend)
+    return _scan_sum(
+        u, scans, delta_softplus, csi, csi_interval, csi_start, [False, True], backend
+    )
 
 
 def _scan_sum(
@@ -78,15 +84,24 @@ def _scan_sum(
     delta_softplus: bool,
     csi: Tensor | None,
     csi_interval: int | None,
+    csi_start: bool,
     reverse: Sequence[bool],
     backend: str | None,
 ) -> Tensor:
+    if not csi_start and (csi_interval is None or csi_interval >= u.shape[1]):
+        csi = None  # there is no token that it is set before
     for scan in scans:
         check_shapes(u, scan, csi, csi_interval)
     name = choose_backend(u, backend)
     if name == "native":
         return native.selective_scan(
-            u, scans, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=reverse
+            u,
+            scans,
+            delta_softplus,
+            csi=csi,
+            csi_interval=csi_interval,
+            csi_start=csi_start,
+            reverse=reverse,
         )
     run = (
         partial(cuda.selective_scan, cuda.load_kernel())
@@ -94,7 +109,15 @@ def _scan_sum(
         else reference.selective_scan
     )
     outputs = [
-        run(u, scan, delta_softplus, csi=csi, csi_interval=csi_interval, reverse=backwards)
+        run(
+            u,
+            scan,
+            delta_softplus,
+            csi=csi,
+            csi_interval=csi_interval,
+            csi_start=csi_start,
+            reverse=backwards,
+        )
         for scan, backwards in zip(scans, reverse, strict=True)
     ]
     return sum(outputs[1:], start=outputs[0])

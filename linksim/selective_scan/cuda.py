@@ -64,6 +64,7 @@ def selective_scan(
     *,
     csi: Tensor | None,
     csi_interval: int | None,
+    csi_start: bool,
     reverse: bool,
 ) -> Tensor:
     """See :func:`linksim.selective_scan.selective_scan`; ``kernel`` runs the ordinary scans."""
@@ -79,6 +80,8 @@ def selective_scan(
     else:
         interval = min(csi_interval or length, length)
         y = _zero_input(delta, A[:, 0], C[..., 0], bias, delta_softplus, csi, interval)
+        if not csi_start:
+            y[:, :interval] = 0
         if interval == length:
             y = y + run(u, delta, A, B, C, D)
         else:

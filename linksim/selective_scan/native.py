@@ -30,6 +30,7 @@ def selective_scan(
     *,
     csi: Tensor | None,
     csi_interval: int | None,
+    csi_start: bool,
     reverse: Sequence[bool],
 ) -> Tensor:
     """Sum of one or two scans over u, each along or against the tokens; see the public function.
@@ -57,7 +58,7 @@ def selective_scan(
         *parameters,
         None if csi is None else csi.detach().float(),
         delta_softplus,
-        csi_interval or 0,
+        (csi_interval or 0) * (1 if csi_start else -1),
         list(reverse),
         needs_grad,
     )
@@ -79,7 +80,10 @@ def _scan(
     reverse: Sequence[bool],
     keep_checkpoints: bool,
 ) -> tuple[Tensor, Tensor]:
-    """y [batch, L, channels] and, if kept, the states that the backward pass starts from."""
+    """y [batch, L, channels] and, if kept, the states that the backward pass starts from.
+
+    csi_interval: I, set before tokens 0, I, 2I, …; 0: before token 0; -I: before I, 2I, ….
+    """
     y = torch.empty(u.shape, dtype=u.dtype)
     checkpoints = torch.empty(_checkpoint_shape(u, A, keep_checkpoints))
     call = Call(u, delta, A, B, C, D, delta_bias, csi, delta_softplus, csi_interval, reverse)

@@ -4,6 +4,8 @@ Sequential over tokens, any floating dtype, gradients by autograd. Slow on purpo
 recurrence of the paper written down, and nothing else.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +23,7 @@ def selective_scan(
     *,
     csi: Tensor | None,
     csi_interval: int | None,
+    csi_start: bool,
     reverse: bool,
 ) -> Tensor:
     """See :func:`linksim.selective_scan.selective_scan`; computes in float32 or wider."""
@@ -35,7 +38,9 @@ def selective_scan(
         if delta_softplus:
             delta = F.softplus(delta)
         snr = None if csi is None else csi.detach().to(dtype)
-        y = _recurrence(u, delta, A, B, C, snr, csi_interval, reverse)
+        tokens = range(0 if csi_start else csi_interval or u.shape[1], u.shape[1])
+        restarts = frozenset(tokens[:: csi_interval or u.shape[1]])
+        y = _recurrence(u, delta, A, B, C, snr, restarts, reverse)
         if scan.D is not None:
             y = y + scan.D.to(dtype) * u
     return y.to(out_dtype)
@@ -48,10 +53,12 @@ def _recurrence(
     B: Tensor,
     C: Tensor,
     snr: Tensor | None,
-    csi_interval: int | None,
+    restarts: Collection[int],
     reverse: bool,
 ) -> Tensor:
     """h_k = exp(delta_k A) h_{k-1} + delta_k u_k B_k and y_k = C_k . h_k, [batch, L, channels].
+
+    The first state is set to snr before each token of the walk in ``restarts``.
 
     Goes by chunks of tokens, so that little memory is needed without gradients, and takes tokens
     by unbind, not by index: the gradient of an index is as large as the whole tensor.
@@ -67,7 +74,7 @@ def _recurrence(
         driven = ((delta[:, chunk] * u[:, chunk])[..., None] * B[:, chunk, None]).unbind(1)
         states = []
         for step, (a_k, x_k) in enumerate(zip(decays, driven, strict=True), start):
-            if snr is not None and (step % csi_interval == 0 if csi_interval else step == 0):
+            if snr is not None and step in restarts:
                 h = torch.cat([snr[:, None, None].expand(*h.shape[:2], 1), h[..., 1:]], dim=-1)
             h = torch.addcmul(x_k, a_k, h)
             states.append(h)

@@ -18,6 +18,7 @@ class Case:
     csi: Tensor | None = None
     interval: int | None = None
     reverse: bool = False
+    csi_start: bool = True
 
     def tensors(self) -> list[Tensor]:
         return [self.u, *(t for t in self.scan if t is not None)]
@@ -30,6 +31,7 @@ class Case:
             self.softplus,
             csi=self.csi,
             csi_interval=self.interval,
+            csi_start=self.csi_start,
             reverse=self.reverse,
             backend=backend,
         )
@@ -58,7 +60,8 @@ def recurrence(case: Case) -> Tensor:
     y: list[Tensor] = [torch.empty(0)] * length
     order = range(length)[::-1] if case.reverse else range(length)
     for step, k in enumerate(order):
-        if case.csi is not None and (step % case.interval == 0 if case.interval else step == 0):
+        restart = step % case.interval == 0 if case.interval else step == 0
+        if case.csi is not None and restart and (step > 0 or case.csi_start):
             first = case.csi.to(u.dtype)[:, None, None].expand(batch, channels, 1)
             h = torch.cat((first, h[:, :, 1:]), dim=2)
         driven = torch.einsum("bc,bn->bcn", delta[:, k] * u[:, k], B[:, k])
@@ -79,6 +82,7 @@ def random_case(
     csi: bool = True,
     interval: int | None = None,
     reverse: bool = False,
+    csi_start: bool = True,
 ) -> Case:
     """Values as a trained network has them: A = -1..-N, softplus(delta) mostly in 0.01 to 1."""
     generator = torch.Generator().manual_seed(seed)
@@ -96,7 +100,12 @@ def random_case(
     )
     snr_db = 10 + draw(batch).abs() if csi else None
     return Case(
-        u=draw(batch, length, channels), scan=scan, csi=snr_db, interval=interval, reverse=reverse
+        u=draw(batch, length, channels),
+        scan=scan,
+        csi=snr_db,
+        interval=interval,
+        reverse=reverse,
+        csi_start=csi_start,
     )
 
 

@@ -59,18 +59,24 @@ def scan(case: Case, scan_kernel: Callable[..., Tensor] = kernel) -> Tensor:
         case.softplus,
         csi=case.csi,
         csi_interval=case.interval,
+        csi_start=case.csi_start,
         reverse=case.reverse,
     )
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("states", [1, 4])
+@pytest.mark.parametrize("start", [False, True])
 @pytest.mark.parametrize("interval", [1, 7, 20, 2048, None])
 @pytest.mark.parametrize("scan_kernel", [pytest.param(kernel, id="ours"), MAMBA])
 def test_decomposition_is_exact(
-    scan_kernel: Callable[..., Tensor], interval: int | None, states: int, reverse: bool
+    scan_kernel: Callable[..., Tensor],
+    interval: int | None,
+    start: bool,
+    states: int,
+    reverse: bool,
 ) -> None:
-    case = random_case(2, 20, 3, states, interval=interval, reverse=reverse)
+    case = random_case(2, 20, 3, states, interval=interval, reverse=reverse, csi_start=start)
     exact, single = case.cast(torch.float64), case.cast(torch.float32)
     y, wanted = scan(single, scan_kernel), recurrence(exact)
     assert relative_error(y, wanted) < 1e-6

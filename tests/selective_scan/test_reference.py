@@ -51,6 +51,27 @@ def test_matches_the_recurrence(length: int, interval: int | None, reverse: bool
         assert relative_error(ours, theirs) < 1e-13
 
 
+@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("interval", [7, 40, 100, None])
+def test_without_csi_before_the_first_token(
+    backend: str, interval: int | None, reverse: bool
+) -> None:
+    """And its gradients; with 100 or None it is never told."""
+    case = random_case(2, 100, 70, 4, interval=interval, reverse=reverse, csi_start=False)
+    single, exact = case.cast(torch.float32), case.cast(torch.float64)
+    y, wanted = single.run(backend), recurrence(exact)
+    assert relative_error(y, wanted) < 1e-5
+    for ours, theirs in zip(
+        torch.autograd.grad(y.square().sum(), single.tensors()),
+        torch.autograd.grad(wanted.square().sum(), exact.tensors()),
+        strict=True,
+    ):
+        assert relative_error(ours, theirs) < 1e-4
+    if interval in (100, None):
+        assert torch.equal(y, replace(single, csi=None).run(backend))
+
+
 def test_gradcheck() -> None:
     case = random_case(2, 6, 3, 2, interval=4, reverse=True).cast(torch.float64)
 

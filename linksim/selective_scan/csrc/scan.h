@@ -35,7 +35,7 @@ struct Scan {
   Border sum;  // float32 [batch, L, channels] where the directions' outputs, or du, are added:
                // may be y or d_u itself. Unused with one direction.
   const float* csi;      // [batch] or null
-  int64_t csi_interval;  // 0: only before the first token
+  int64_t csi_interval;  // I: before tokens 0, I, 2I, …; 0: before 0; -I: before I, 2I, …
   int32_t softplus;
   int32_t directions;  // 1 or 2; their outputs are added
   int32_t threads;

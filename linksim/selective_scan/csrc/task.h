@@ -132,8 +132,7 @@ class Task {
       const int64_t step = chunk * CHUNK + k;
       Row(d.B, batch, token(step), 0, n).copy_to(stage.B + k * n);
       Row(d.C, batch, token(step), 0, n).copy_to(stage.C + k * n);
-      stage.restart[k] =
-          s.csi && (step == 0 || (s.csi_interval > 0 && step % s.csi_interval == 0));
+      stage.restart[k] = s.csi && restarts_before(step);
     }
   }
 
@@ -188,6 +187,10 @@ class Task {
 
  private:
   int64_t slab_floats() const { return 4 * SLAB * s.states + 4 * SLAB; }
+  bool restarts_before(int64_t step) const {
+    if (step == 0) return s.csi_interval >= 0;
+    return s.csi_interval != 0 && step % s.csi_interval == 0;
+  }
   Vec step_size(Vec raw) const { return s.softplus ? softplus(raw) : raw; }
 
   // Rows of a slab that reaches beyond the channels end in zeros.
