@@ -2,6 +2,7 @@
 
 from linksim.codec import Codec, CodedBits, Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError
+from linksim.importing import import_weights
 from linksim.link.flat import FlatChannel
 from linksim.neural_codec import NeuralCodec
 
@@ -16,4 +17,5 @@ __all__ = [
     "Received",
     "RxInfo",
     "TxInfo",
+    "import_weights",
 ]

@@ -102,10 +102,13 @@ class NeuralCodec(Codec, nn.Module):
 
     def encode(self, images: Tensor, tx: TxInfo) -> Frame:
         """Pad, analyse, keep the channels that fit the budget, pair reals into symbols."""
-        with self._autocast(images):
-            latent = self.analysis(_pad(images, self.stride), tx.snr_db).float()
         channels = self.channels_that_fit(tx)
-        return self.frame_of(latent[:, :channels])
+        with self._autocast(images):
+            return self.frame_for(_pad(images, self.stride), tx.snr_db, channels)
+
+    def frame_for(self, images: Tensor, snr_db: Tensor | None, channels: int) -> Frame:
+        """The frame of padded images that carries so many channels: the first of the latent."""
+        return self.frame_of(self.analysis(images, snr_db).float()[:, :channels])
 
     def decode(self, received: Received, rx: RxInfo) -> Tensor | Decoded:
         """Unpair, fill up with zeros, synthesise, crop."""
@@ -206,11 +209,15 @@ class NeuralCodec(Codec, nn.Module):
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get("tensors_sha256") not in (None, _tensors_digest(tensors)):
             raise InputError(f"{path}: damaged: its weights are not those that were written")
+        self.load_tensors(tensors, str(path))
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Take weights by name; raises InputError, which begins with ``where``, unless they fit."""
         try:
             self.load_state_dict(tensors)
         except RuntimeError:
             raise InputError(
-                f"{path}: weights do not fit {type(self).__name__}: {_mismatch(self, tensors)}"
+                f"{where}: weights do not fit {type(self).__name__}: {_mismatch(self, tensors)}"
             ) from None
 
     def _latent_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
@@ -282,7 +289,7 @@ def _scales(symbols: Tensor) -> list[float]:
     """Root mean square of each image's symbols [B, N], within what float16 holds."""
     power = torch.view_as_real(symbols).double().square().sum(dim=(1, 2)) / symbols.shape[1]
     limits = torch.finfo(torch.float16)
-    return power.sqrt().clamp(limits.tiny, limits.max).tolist()  # type: ignore[no-any-return]
+    return power.sqrt().clamp(limits.tiny, limits.max).tolist()
 
 
 def _pad(images: Tensor, stride: int) -> Tensor:

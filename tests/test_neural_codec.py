@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from linksim.codec import Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError
-from linksim.link.flat import Rayleigh
+from linksim.link.flat import Awgn, Rayleigh
 from linksim.link.link import Link
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
 from linksim.units import channel_bandwidth_ratio, symbol_budget
@@ -23,8 +23,10 @@ class Blocks(NeuralCodec):
 
     stride = downsampling = 4
 
-    def __init__(self, *, latent_channels: int = 48, rate: str = "nested") -> None:
-        super().__init__(latent_channels=latent_channels, rate=rate)  # type: ignore[arg-type]
+    def __init__(
+        self, *, latent_channels: int = 48, rate: str = "nested", scale: str = "withheld"
+    ) -> None:
+        super().__init__(latent_channels=latent_channels, rate=rate, scale=scale)  # type: ignore[arg-type]
         self.matrix = nn.Parameter(torch.eye(48)[:latent_channels])
 
     def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:
@@ -214,3 +216,30 @@ def test_a_fifo_is_no_weights_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="no such weights file"):
         Blocks().load(tmp_path / "w.safetensors")
+
+
+def test_the_scale_of_each_image_reaches_the_receiver_as_16_bits() -> None:
+    """Dark and bright pictures come back over the link, which brings both to unit power."""
+    x = images(3, 16, 16) * torch.tensor([1.0, 0.1, 3.0])[:, None, None, None]
+    link = Link(Awgn())
+    budget = symbol_budget(0.5, 16, 16)
+    errors = {}
+    for scale in ("withheld", "side_info"):
+        codec = Blocks(scale=scale)
+        frame = codec.encode(x, TxInfo(snr_db=None, max_symbols=budget, image_size=(16, 16)))
+        received, ledger = link.transmit(
+            frame,
+            snr_db=torch.full((3,), 90.0),
+            realisation=link.draw(range(3), budget, torch.device("cpu")),
+        )
+        said = RxInfo(snr_db=None, max_symbols=budget, image_size=(16, 16))
+        y = codec.decode(received, said)
+        assert isinstance(y, Tensor)
+        errors[scale] = float((y - x).abs().max())
+        assert ledger.side_info_bits.tolist() == [16 * (scale == "side_info")] * 3
+    assert errors["side_info"] < 3 * 2**-10  # float16 has 11 bits
+    assert errors["withheld"] > 0.1
+    with pytest.raises(InputError, match="got no side information"):
+        codec.decode(replace(received, side_info=None), said)
+    with pytest.raises(InputError, match="scale is 'told'"):
+        Blocks(scale="told")

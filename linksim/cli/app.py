@@ -122,6 +122,23 @@ def train(
     )
 
 
+@app.command(name="import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="What the authors publish, as it is.")],
+    codec: Annotated[str, typer.Option(help="swinjscc (WITT too), mambajscc, deepjscc or adjscc.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The safetensors file to write; beside the first if not.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value: a constructor option. Repeatable.")
+    ] = None,
+) -> None:
+    """Make a published checkpoint weights that a scenario can name, running none of its code."""
+    from linksim.cli.importing import import_files
+
+    import_files(files, codec=codec, out=out, settings=settings or [], console=console)
+
+
 @app.command()
 def complexity(
     codec: Annotated[str | None, typer.Argument(help="A codec, as 'codecs' lists them.")] = None,

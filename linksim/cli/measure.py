@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from rich.console import Console
 from rich.table import Table
 
+from linksim.cli.options import parse_options
 from linksim.cli.tables import cost_cells
 from linksim.codec_lookup import codec_from_settings, neural_codec_names
 from linksim.errors import InputError
@@ -32,7 +32,7 @@ def show_complexity(
     if (codec is None) != everything:
         raise InputError("complexity: name one codec, or give --all")
     if codec is not None:
-        wanted = [CodecSettings(codec=codec, preset=preset, options=_parse_options(settings))]
+        wanted = [CodecSettings(codec=codec, preset=preset, options=parse_options(settings))]
     else:
         wanted = [CodecSettings(codec=n, preset=preset or "paper") for n in neural_codec_names()]
     records = [
@@ -85,16 +85,6 @@ def parse_pairs(pairs: list[str]) -> list[tuple[str, str]]:
         if pair.count(":") != 1:
             raise InputError(f"bench codec {pair!r}: wanted name:preset, such as mambajscc:paper")
     return [(name, preset) for name, _, preset in (pair.partition(":") for pair in pairs)]
-
-
-def _parse_options(settings: list[str]) -> dict[str, object]:
-    options: dict[str, object] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {setting!r}: wanted key=value, such as latent_channels=16")
-        options[key] = yaml.safe_load(value)
-    return options
 
 
 def _complexity_table(records: list[dict[str, object]]) -> Table:

@@ -110,7 +110,7 @@ class SS2D(nn.Module):
         return self.out_proj(y.mul_(gate) if reuse else y * gate)  # type: ignore[no-any-return]
 
     def _scans(self, x: Tensor, to_a: Tensor, snr_db: Tensor | None) -> Tensor:
-        """Projection, convolution, activation and all scans, added: [B, H, W, dim] -> […, 2 dim]."""
+        """Projection, convolution, activation and all scans, added; [B, H, W, 2 dim]."""
         a = self.conv(linear(x, to_a).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         a = self._activate(a)
         y: Tensor = self.rows(a.flatten(1, 2), snr_db).view_as(a)
@@ -119,7 +119,6 @@ class SS2D(nn.Module):
             across: Tensor = self.columns(turned.flatten(1, 2), snr_db).view_as(turned)
             y = y + across.transpose(1, 2)
         return y
-
 
     def _activate(self, x: Tensor) -> Tensor:
         """In place where no gradient needs what was there."""

@@ -92,6 +92,13 @@ class ChannelModNet(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(hidden, width) for width in outputs)
 
     def forward(self, tokens: Tensor, snr_db: Tensor | None) -> Tensor:
+        return tokens * self.factors(tokens, snr_db)
+
+    def factors(self, tokens: Tensor, snr_db: Tensor | None) -> Tensor:
+        """What the tokens are multiplied with, in (0, 1): [B, H, W, dim].
+
+        SwinJSCC's rate adaptation calls it with a number of channels in place of the SNR.
+        """
         if snr_db is None:
             raise InputError(
                 "Channel ModNet needs an SNR in dB on both sides; this side was told none"
@@ -101,7 +108,7 @@ class ChannelModNet(nn.Module):
             gates = [gate(snr_db.float()[:, None, None, None]) for gate in self.gates]
         for gate, linear in zip(gates, self.linears, strict=True):
             x = linear(x * gate.to(x.dtype))
-        return tokens * torch.sigmoid(x)
+        return torch.sigmoid(x)
 
 
 def _snr_gate(width: int) -> nn.Sequential:

@@ -73,9 +73,7 @@ def selective_scan_bidirectional(
     with parameters, D skip and CSI-ReST of its own walk. Nothing is flipped or copied.
     """
     scans = [forward, backward]
-    return _scan_sum(
-        u, scans, delta_softplus, csi, csi_interval, csi_start, [False, True], backend
-    )
+    return _scan_sum(u, scans, delta_softplus, csi, csi_interval, csi_start, [False, True], backend)
 
 
 def _scan_sum(

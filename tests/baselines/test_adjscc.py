@@ -73,3 +73,16 @@ def test_without_an_snr_it_says_so() -> None:
         codec.analysis(torch.rand(1, 3, 16, 16), None)
     with pytest.raises(InputError, match="needs an SNR"):
         codec.synthesis(torch.rand(1, 8, 4, 4), None)
+
+
+def test_as_published_there_is_more_of_gdn_and_prelu() -> None:
+    """A slope a channel in eight layers; GDN of C and of 3 channels on the fifth layers."""
+    size = {"width": 32, "latent_channels": 6}
+    paper, published = ADJSCC(**size), ADJSCC(**size, form="published")
+    attention = 8 * (14 * 33 + 14 + 14 * 32)  # 16 hidden units against 32 // 16
+    more = 8 * 31 + (6 * 6 + 6) + (3 * 3 + 3) - attention
+    assert mega_parameters(published) - mega_parameters(paper) == pytest.approx(more / 1e6)
+    with pytest.raises(InputError, match="form is 'thesis'"):
+        ADJSCC(form="thesis")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="at least 16"):
+        ADJSCC(width=8, form="published")

@@ -438,3 +438,20 @@ def test_native_and_reference_backends_train_alike(monkeypatch: pytest.MonkeyPat
 def test_refuses_options_outside_its_range(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         tiny(**options)
+
+
+def test_the_authors_kernel_never_sets_the_state_before_the_first_token() -> None:
+    """With csi_start false a scan shorter than the interval sees no SNR; a longer one does."""
+    torch.manual_seed(0)
+    options = {**MambaJSCC.presets["tiny"], "csi_start": False}
+    images = torch.rand(1, 3, 32, 32)
+    for interval, told in ((2048, False), (100, True)):
+        codec = MambaJSCC(**options, csi_interval=interval).eval()
+        with torch.inference_mode():
+            low, high = (codec.analysis(images, torch.tensor([snr])) for snr in (1.0, 20.0))
+        assert torch.equal(low, high) is not told
+
+
+def test_activation_is_one_of_two() -> None:
+    with pytest.raises(InputError, match="activation is 'relu'"):
+        MambaJSCC(activation="relu")  # type: ignore[arg-type]
