@@ -290,9 +290,9 @@ class OfdmChannel(ChannelSettings):
             self.subcarriers, self.spacing_hz, precision="single", device=device
         )
         h: Tensor = cir_to_ofdm_channel(frequencies, *paths)
-        if self.antennas is not None:
-            h = h[:, 0, :, 0].permute(0, 3, 4, 1, 2)
-        return h.reshape(batch, slots, self.symbols_per_slot, self.subcarriers, *h.shape[3:5])
+        h = h[:, 0, :, 0].permute(0, 3, 4, 1, 2)  # [batch, slots * S, F, rx, tx]
+        h = h.reshape(batch, slots, self.symbols_per_slot, self.subcarriers, *h.shape[3:])
+        return h[..., 0, 0] if self.antennas is None else h
 
     def _sampled_gains(self, batch: int, slots: int, device: str) -> tuple[Tensor, Tensor]:
         """(h [batch, slots, S, F], taps [batch, samples, taps]) of the time domain."""
