@@ -123,6 +123,10 @@ class ChannelProbe(Protocol):
     def name(self) -> str:
         """What determines the statistics, in words: the key of a cache."""
 
+    @property
+    def block(self) -> int:
+        """How many symbols are always sent together, such as those of an OFDM slot."""
+
     def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
         """Send unit-power symbols [B, N] over channels drawn from ``seed``."""
 

@@ -220,7 +220,9 @@ class BpgLdpc(Codec):
 class BpgCapacity(Codec):
     """BPG with an ideal channel code: every payload up to the ergodic capacity arrives.
 
-    The bound of the separate design with this source codec. The capacity, E[log2(1 + 1/no_eff)]
+    The bound of the separate design with this source codec, for a code that averages over all
+    fades; where one frame meets one fade it is out of reach, and the bounds are those of
+    :class:`baselines.digital.bounds.BpgOutage`. The capacity, E[log2(1 + 1/no_eff)]
     with Gaussian symbols, is measured over the channel. The stream travels as side information,
     counted in full; the symbols stand for it and carry nothing.
 
@@ -285,8 +287,13 @@ class BpgCapacity(Codec):
 
 
 def ergodic_capacity(probe: ChannelProbe, snr_db: float) -> float:
-    """E[log2(1 + 1/no_eff)] in bits a symbol, over 1024 channels of 256 symbols."""
-    return float(frame_capacities(probe, 256, snr_db, frames=1024).mean())
+    """E[log2(1 + 1/no_eff)] in bits a symbol, over 1024 channels of 256 symbols, or of whole slots.
+
+    Where the channel is estimated, that is the capacity of this estimator: its errors count as
+    noise.
+    """
+    symbols = -(-256 // probe.block) * probe.block
+    return float(frame_capacities(probe, symbols, snr_db, frames=1024).mean())
 
 
 def to_pictures(images: Tensor) -> list[Picture]:

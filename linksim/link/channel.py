@@ -106,6 +106,11 @@ class ChannelSettings(Settings, ABC):
         """How many data symbols that many complex channel uses carry."""
         return uses
 
+    @property
+    def block(self) -> int:
+        """How many data symbols are always sent together, such as those of an OFDM slot."""
+        return 1
+
     def draw(
         self, seeds: Sequence[int], length: int, device: torch.device | str = "cpu"
     ) -> Realisation:

@@ -97,6 +97,11 @@ class Rayleigh(FlatChannel):
         antennas = f", {self.antennas.tx}x{self.antennas.rx} antennas" if self.antennas else ""
         return f"{super().medium_name}{antennas}"
 
+    @property
+    def block(self) -> int:
+        """The symbols on the layers of a channel use, or of two for Alamouti's scheme."""
+        return self.antennas.symbols_per_block if self.antennas else 1
+
     def data_symbols(self, uses: int) -> int:
         """How many data symbols the layers of that many channel uses carry."""
         if self.antennas is None:

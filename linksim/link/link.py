@@ -136,6 +136,11 @@ class LinkProbe:
         """Channel and equaliser in words."""
         return self._link.name
 
+    @property
+    def block(self) -> int:
+        """As :attr:`linksim.link.channel.ChannelSettings.block`."""
+        return self._link.channel.block
+
     def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
         """Send symbols [B, N] over channels drawn from ``seed``."""
         batch, length = symbols.shape

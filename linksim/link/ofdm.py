@@ -243,6 +243,11 @@ class OfdmChannel(ChannelSettings):
             return uses
         return uses // self.antennas.uses_per_block * self.antennas.symbols_per_block
 
+    @property
+    def block(self) -> int:
+        """The data symbols of a slot."""
+        return self.data_per_slot
+
     def data_symbols(self, uses: int) -> int:
         """Data symbols in as many whole slots as fit; InputError if none does."""
         slots = uses // self.uses_per_slot
