@@ -8,7 +8,7 @@ metrics belong to the link, which treats every codec alike. To add one, subclass
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -16,6 +16,15 @@ import torch
 from torch import Tensor
 
 from linksim import batch_exact
+
+
+class Feedback(Protocol):
+    """Acknowledgements of frames that the transmitter sent before each image's, over other fades of
+    the same channel at its true SNR: all that it learns of that SNR."""
+
+    def __call__(self, image: int, frame: int, bler: Callable[[float], float]) -> bool:
+        """Whether the frame-th of them, of the image-th of the batch, got through, which it did
+        with probability 1 - bler(true SNR in dB)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +36,13 @@ class TxInfo:
     max_symbols: symbols that each image may take: its channel uses, less what the channel itself
         needs of them (an OFDM channel's pilots).
     image_size: (height, width) of the images in pixels.
+    feedback: of earlier frames, for an outer loop of link adaptation; None where there is none.
     """
 
     snr_db: Tensor | None
     max_symbols: int
     image_size: tuple[int, int]
+    feedback: Feedback | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,10 @@ class Frame:
         None if there is none.
     side_info_bits: int64 [B], how many bits of it count. Reported with every row, never hidden.
     bits: the ledger of a digital frame; None for an analogue one.
+    rounds: rising numbers of symbols, the last N: after each the receiver may say that it has
+        enough (hybrid ARQ), and the rest is not sent. The link decodes after each round, with what
+        has arrived by then, and charges what was sent. Each round has unit power. Nothing but that
+        one bit comes back, so that a frame can be encoded before it is sent. () sends it whole.
     """
 
     symbols: Tensor
@@ -72,6 +87,7 @@ class Frame:
     side_info: tuple[bytes, ...] | None = None
     side_info_bits: Tensor | None = None
     bits: CodedBits | None = None
+    rounds: tuple[int, ...] = ()
 
     @classmethod
     def analog(cls, symbols: Tensor) -> "Frame":
@@ -110,10 +126,12 @@ class Decoded:
 
     images: float32 [B, 3, H, W] in [0, 1].
     report: columns of the results, each [B]: ``failed`` (bool), ``snr_db_estimate`` (dB), ….
+    done: bool [B], which images need no further round of their frame; None for a frame sent whole.
     """
 
     images: Tensor
     report: Mapping[str, Tensor] = field(default_factory=dict)
+    done: Tensor | None = None
 
 
 class ChannelProbe(Protocol):
@@ -138,6 +156,7 @@ class Codec(ABC):
     summary, paper, adapts_to_snr, rates: for ``linksim codecs``, a few words each.
     presets: named sets of constructor options.
     encoder_uses_snr: False lets a sweep encode each image once for all SNRs.
+    encoder_uses_feedback: True for one that asks ``tx.feedback``, and so depends on the true SNR.
     is_bound: True for a bound that no system reaches; tables and figures mark it.
     """
 
@@ -148,6 +167,7 @@ class Codec(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     is_bound: ClassVar[bool] = False
     encoder_uses_snr: bool = True
+    encoder_uses_feedback: bool = False
 
     @abstractmethod
     def encode(self, images: Tensor, tx: TxInfo) -> Frame:

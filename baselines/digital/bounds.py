@@ -22,13 +22,14 @@ from baselines.digital.codecs import (
     Color,
     FailurePolicy,
     Picture,
+    QpSteps,
+    Scale,
     flat_picture,
     mean_color,
     psnr_db,
     to_images,
     to_pictures,
 )
-from baselines.digital.source_codecs import fit
 from linksim.codec import ChannelProbe, Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError
 
@@ -44,7 +45,7 @@ class BpgOutage(BpgCapacity):
     fade: ``known`` to the transmitter, which sends every picture at the capacity of its frame; or
         ``unknown``, so that all frames of an SNR have one rate, that of the best expected PSNR over
         the fades, and a picture is lost where its frame carries less.
-    source, chroma, failure: as for :class:`baselines.digital.codecs.BpgLdpc`.
+    source, chroma, qp, scale, failure: as for :class:`baselines.digital.codecs.BpgLdpc`.
 
     The capacity of a frame is the mean of log2(1 + 1/no_eff) over its symbols: for Gaussian
     symbols, the channel being known to the receiver; where it is estimated, for that estimator,
@@ -61,11 +62,13 @@ class BpgOutage(BpgCapacity):
         fade: Fade = "unknown",
         source: str = "bpg",
         chroma: Chroma = "420",
+        qp: QpSteps | None = None,
+        scale: Scale = 1,
         failure: FailurePolicy = "mean_color",
     ) -> None:
         if fade not in get_args(Fade):
             raise InputError(f"fade is {fade!r}; allowed: {', '.join(get_args(Fade))}")
-        super().__init__(source=source, chroma=chroma, failure=failure)
+        super().__init__(source=source, chroma=chroma, qp=qp, scale=scale, failure=failure)
         self._knows_fade = fade == "known"
         self.encoder_uses_snr = not self._knows_fade
         self._probe: ChannelProbe | None = None
@@ -114,12 +117,12 @@ class BpgOutage(BpgCapacity):
             self._arriving(data[len(BLACK) :], int(budget) // 8, rx.image_size)
             for data, budget in zip(received.side_info, budgets, strict=True)
         ]
-        shown = [
-            flat_picture((data[0], data[1], data[2]), rx.image_size)
-            if stream is None
-            else self._source.decode(stream)
-            for stream, data in zip(streams, received.side_info, strict=True)
-        ]
+        shown = []
+        for stream, data in zip(streams, received.side_info, strict=True):
+            picture = None if stream is None else self._source.open(stream, rx.image_size)
+            if picture is None:
+                picture = flat_picture((data[0], data[1], data[2]), rx.image_size)
+            shown.append(picture)
         sizes = torch.tensor([8 * len(stream or b"") for stream in streams])
         report = {
             "failed": torch.tensor([stream is None for stream in streams]),
@@ -133,7 +136,7 @@ class BpgOutage(BpgCapacity):
             return carried if 0 < len(carried) <= max_bytes else None
         values = torch.frombuffer(bytearray(carried), dtype=torch.uint8)
         picture: Picture = values.reshape(*size, 3).numpy()
-        return fit(self._source, picture, max_bytes)
+        return self._source.fit(picture, max_bytes)
 
     def _best_stream(self, picture: Picture, capacities: Tensor, length: int) -> bytes:
         """The stream of the best expected PSNR over frames of such capacities; empty if none fits
@@ -143,7 +146,7 @@ class BpgOutage(BpgCapacity):
         best, best_db = b"", lost_db
         for stream in self._streams(picture, capacities, length):
             passing = float((capacities * length >= 8 * len(stream)).double().mean())
-            sent_db = psnr_db(picture, self._source.decode(stream))
+            sent_db = self._source.quality_db(stream, picture, lost_db)
             expected_db = passing * sent_db + (1 - passing) * lost_db
             if expected_db > best_db:
                 best, best_db = stream, expected_db
@@ -153,7 +156,7 @@ class BpgOutage(BpgCapacity):
         """One for each of some capacities, from the smallest to the largest."""
         ranks = torch.linspace(0, len(capacities) - 1, _RATES).round().long()
         rates = capacities.sort().values[ranks].tolist()
-        fitted = (fit(self._source, picture, int(rate * length) // 8) for rate in rates)
+        fitted = (self._source.fit(picture, int(rate * length) // 8) for rate in rates)
         return list(dict.fromkeys(stream for stream in fitted if stream is not None))
 
     def _failure_color(self, picture: Picture) -> Color:

@@ -42,6 +42,7 @@ def encode(
     *,
     chroma: Chroma = "420",
     implementation: Implementation = "pyav",
+    chroma_qp_offset: int = 0,
 ) -> bytes:
     """The BPG file of an image, 8 bit, YCbCr BT.601, full range.
 
@@ -49,11 +50,14 @@ def encode(
     qp: quantisation parameter, 0 (best) to 51.
     chroma: subsampling.
     implementation: ``pyav`` (x265 from PyPI) or ``bpgenc`` (the reference encoder on the PATH).
+    chroma_qp_offset: -12 to 12, added to the QP for Cb and Cr; 0 with ``bpgenc``.
 
     Raises InputError if an argument is not one of these.
     """
     _check(image, qp, chroma)
     if implementation == "bpgenc":
+        if chroma_qp_offset:
+            raise InputError("bpgenc has no chroma_qp_offset; use implementation: pyav")
         return _bpgenc(image, qp, chroma)
     if implementation != "pyav":
         raise InputError(f"implementation {implementation!r}; allowed: pyav, bpgenc")
@@ -65,7 +69,11 @@ def encode(
     planes = from_rgb(np.pad(image, padding, mode="edge"), halve_axes=_HALVED_AXES[chroma])
     pixel_format = _PIXEL_FORMATS[chroma]
     stream = hevc.encode(
-        planes, qp=qp, chroma_format_idc=pixel_format.chroma_format_idc, min_block=min_block
+        planes,
+        qp=qp,
+        chroma_format_idc=pixel_format.chroma_format_idc,
+        min_block=min_block,
+        chroma_qp_offset=chroma_qp_offset,
     )
     file = bpg_container.from_hevc(stream, width=width, height=height, pixel_format=pixel_format)
     return file.to_bytes()

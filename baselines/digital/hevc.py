@@ -43,16 +43,20 @@ _X265_PARAMS = {
 }
 
 
-def encode(planes: Planes, *, qp: int, chroma_format_idc: int, min_block: int) -> bytes:
+def encode(
+    planes: Planes, *, qp: int, chroma_format_idc: int, min_block: int, chroma_qp_offset: int = 0
+) -> bytes:
     """The HEVC stream (Annex B) of one 8-bit picture.
 
     planes: Y, Cb, Cr, whose luma sides are multiples of min_block and at least MIN_SIDE.
-    qp: 0 to 51, the slice's. chroma_format_idc: 1 4:2:0, 2 4:2:2, 3 4:4:4. min_block: 8, 16 or 32.
+    qp: 0 to 51, the slice's. chroma_qp_offset: -12 to 12, of Cb and Cr.
+    chroma_format_idc: 1 4:2:0, 2 4:2:2, 3 4:4:4. min_block: 8, 16 or 32.
     InputError where x265 refuses the size.
     """
     height, width = planes[0].shape
     largest_block = next(size for size in (64, 32, 16) if size <= min(height, width))
     params = _X265_PARAMS | {"qp": qp, "ctu": largest_block, "min-cu-size": min_block}
+    params |= {"cbqpoffs": chroma_qp_offset, "crqpoffs": chroma_qp_offset}
     context = av.CodecContext.create("libx265", "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height = width, height

@@ -4,8 +4,10 @@
             -> concatenation -> scrambling -> QAM
 
 as in 3GPP TS 38.212 clauses 5.1 to 5.5 and 7.2, with the coders, mapper and demapper of Sionna.
-Where it departs from the standard: base graph 2 is kept up to rate 1/3 instead of 1/4, since
-Sionna does not repeat coded bits; the payload fills the symbols at the code rate to within the
+A rate below that of the base graph repeats coded bits: a block then sends several redundancy
+versions at once, in the order 0, 2, 3, 1 that retransmissions take them in. Where it departs from
+the standard: those versions share a block's coded bits evenly, instead of one version that goes
+round the circular buffer; the payload fills the symbols at the code rate to within the
 segmentation, without the coarser grid of sizes of TS 38.214.
 """
 
@@ -17,14 +19,19 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from linksim.errors import InputError
 
 BITS_PER_SYMBOL = (2, 4, 6, 8)
-MIN_CODE_RATE = 1 / 5
+MIN_CODE_RATE = 30 / 1024
 MAX_CODE_RATE = 948 / 1024
 BLOCK_CRC_BITS = 24
+ITERATIONS = 50
 ITERATIONS_PER_CHECK = 2
+REDUNDANCY_VERSIONS = (0, 2, 3, 1)  # in the order of TS 38.214 table 5.1.2.1-2
+
+_MOTHER_RATE = {1: 1 / 3, 2: 1 / 5}
 
 _LARGEST_BLOCK = {1: 8448, 2: 3840}  # Kcb, TS 38.212 clause 5.2.2
 _SMALL_TRANSPORT_BLOCK = 3824  # up to here CRC16 and one code block, clause 7.2.1
@@ -53,6 +60,8 @@ class TransportPlan:
     """Everything that both ends must agree on, in bits and symbols of one transport block.
 
     coded_lengths: E_r, the coded bits of each block, of at most two lengths, the shorter first.
+    transmissions: how often the block can be sent, each time on ``num_symbols`` symbols and with
+        the redundancy versions that come next (hybrid ARQ); all else is of one transmission.
     """
 
     num_symbols: int
@@ -60,6 +69,7 @@ class TransportPlan:
     payload_bits: int
     segmentation: Segmentation
     coded_lengths: tuple[int, ...]
+    transmissions: int = 1
 
     @property
     def coded_bits(self) -> int:
@@ -86,7 +96,7 @@ class TransportPlan:
 def segment(payload_bits: int, code_rate: float) -> Segmentation:
     """Segmentation of a transport block; its bits must divide evenly (see plan_transport)."""
     small = payload_bits <= _SMALL_TRANSPORT_BLOCK
-    graph_2 = payload_bits <= 292 or (small and code_rate <= 0.67) or code_rate < 1 / 3
+    graph_2 = payload_bits <= 292 or (small and code_rate <= 0.67) or code_rate <= 1 / 4
     base_graph: Literal[1, 2] = 2 if graph_2 else 1
     crc_bits = 16 if small else 24
     with_crc = payload_bits + crc_bits
@@ -104,18 +114,21 @@ def segment(payload_bits: int, code_rate: float) -> Segmentation:
 
 
 @lru_cache(maxsize=1024)
-def plan_transport(num_symbols: int, bits_per_symbol: int, code_rate: float) -> TransportPlan:
+def plan_transport(
+    num_symbols: int, bits_per_symbol: int, code_rate: float, *, transmissions: int = 1
+) -> TransportPlan:
     """The largest transport block of at most ``code_rate`` payload bits a coded bit.
 
     All symbols are used. The payload is a whole number of bytes and divides evenly into the code
-    blocks, and no block passes rate 948/1024 with its CRCs. Raises InputError for a modulation or
-    rate that there is none of, and where not even one byte fits.
+    blocks, and no block passes rate 948/1024 with its CRCs. transmissions: of the plan. Raises
+    InputError for a modulation or rate that there is none of, and where not even one byte fits.
     """
     if bits_per_symbol not in BITS_PER_SYMBOL:
         raise InputError(f"bits_per_symbol is {bits_per_symbol}; allowed: {BITS_PER_SYMBOL}")
     if not MIN_CODE_RATE <= code_rate <= MAX_CODE_RATE:
         raise InputError(
-            f"code rate is {code_rate}; allowed: {MIN_CODE_RATE} to {MAX_CODE_RATE} (948/1024)"
+            f"code rate is {code_rate}; allowed: {MIN_CODE_RATE:.3f} (30/1024) to "
+            f"{MAX_CODE_RATE:.3f} (948/1024)"
         )
     coded_bits = num_symbols * bits_per_symbol
     payload_bits = int(code_rate * coded_bits) // 8 * 8
@@ -131,6 +144,7 @@ def plan_transport(num_symbols: int, bits_per_symbol: int, code_rate: float) -> 
                     payload_bits=payload_bits,
                     segmentation=blocks,
                     coded_lengths=lengths,
+                    transmissions=transmissions,
                 )
         payload_bits -= spare or 8 * blocks.num_blocks
     raise InputError(
@@ -146,14 +160,68 @@ def _coded_lengths(num_symbols: int, bits_per_symbol: int, num_blocks: int) -> t
     return (symbols * bits_per_symbol,) * shorter + ((symbols + 1) * bits_per_symbol,) * longer
 
 
+class Qam:
+    """Gray QAM of TS 38.211 clause 5.1, as bits and as log-likelihood ratios."""
+
+    def __init__(self, bits_per_symbol: int, *, device: str = "cpu") -> None:
+        from sionna.phy.mapping import Demapper, Mapper
+
+        settings = {"precision": "single", "device": device}
+        self.bits_per_symbol = bits_per_symbol
+        self._mapper = Mapper("qam", bits_per_symbol, **settings)
+        self._demapper = Demapper("app", "pam", bits_per_symbol // 2, **settings)
+
+    def symbols(self, bits: Tensor) -> Tensor:
+        """Symbols complex64 [B, n] of bits float32 [B, n * bits_per_symbol]."""
+        symbols: Tensor = self._mapper(bits)
+        return symbols
+
+    def llr(self, symbols: Tensor, no_eff: Tensor) -> Tensor:
+        """log p(1)/p(0) of each bit, float32 [B, n * bits_per_symbol].
+
+        symbols: complex64 [B, n], unbiased. no_eff: float32 [B, n], the variance of their noise.
+        Gray QAM is two PAMs, of the even bits and of the odd ones: demapped as such it costs
+        2*2^(m/2) distances a symbol instead of 2^m, for the same LLRs.
+        """
+        pam = torch.view_as_real(symbols).mT * 2**0.5
+        no = 2 * no_eff.clamp(min=1e-9)
+        of_both: Tensor = self._demapper(pam.to(torch.complex64), no[:, None])
+        bits = of_both.reshape(*of_both.shape[:2], -1, self.bits_per_symbol // 2)
+        return bits.permute(0, 2, 3, 1).flatten(1)
+
+
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring code blocks of one coded length, and their coders."""
+    """Neighbouring code blocks of one coded length, and their coders.
+
+    versions: how many redundancy versions of ``encoder.n`` bits one transmission holds, the last of
+    them cut to the coded length.
+    """
 
     blocks: slice
     coded_length: int
+    versions: int
     encoder: Any
     decoder: Any
+
+    def redundancy(self, first: int, end: int) -> list[int]:
+        """The redundancy versions of transmissions first to end."""
+        cycle = len(REDUNDANCY_VERSIONS)
+        return [
+            REDUNDANCY_VERSIONS[i % cycle]
+            for i in range(first * self.versions, end * self.versions)
+        ]
+
+    def encode(self, blocks: Tensor, transmission: int) -> Tensor:
+        """Coded bits [W, coded_length] of blocks [W, k]."""
+        versions = self.encoder(blocks, rv=self.redundancy(transmission, transmission + 1))
+        coded: Tensor = versions.flatten(1)[:, : self.coded_length]
+        return coded
+
+    def versions_of(self, llr: Tensor) -> Tensor:
+        """LLRs of all versions, [W, transmissions * versions, n], of [W, transmissions, length]."""
+        missing = self.versions * self.encoder.n - self.coded_length
+        return F.pad(llr, (0, missing)).reshape(len(llr), -1, self.encoder.n)
 
 
 class TransportChain:
@@ -163,12 +231,14 @@ class TransportChain:
     Building one takes some tenths of a second: :func:`transport_chain` keeps them.
     """
 
-    def __init__(self, plan: TransportPlan, *, iterations: int = 20, device: str = "cpu") -> None:
+    def __init__(
+        self, plan: TransportPlan, *, iterations: int = ITERATIONS, device: str = "cpu"
+    ) -> None:
         from sionna.phy.fec.crc import CRCDecoder, CRCEncoder
-        from sionna.phy.mapping import Demapper, Mapper
         from sionna.phy.nr.utils import generate_prng_seq
 
         self.plan = plan
+        self.qam = Qam(plan.bits_per_symbol, device=device)
         self._iterations = iterations
         settings = {"precision": "single", "device": device}
         blocks = plan.segmentation
@@ -179,8 +249,6 @@ class TransportChain:
             self._block_check = CRCDecoder(self._block_crc, **settings)
         else:
             self._block_crc, self._block_check = None, self._crc_check
-        self._mapper = Mapper("qam", plan.bits_per_symbol, **settings)
-        self._demapper = Demapper("app", "pam", plan.bits_per_symbol // 2, **settings)
         self._groups = tuple(_groups(plan, settings))
         scrambling = generate_prng_seq(plan.coded_bits, _SCRAMBLING_SEED)
         self._scrambling = torch.as_tensor(scrambling, dtype=torch.float32, device=device)
@@ -189,27 +257,38 @@ class TransportChain:
             self._edges.append(self._edges[-1] + length)
 
     def encode(self, payload: Tensor) -> Tensor:
-        """Symbols complex64 [B, num_symbols] of payload bits [B, payload_bits], any dtype."""
+        """Symbols complex64 [B, transmissions * num_symbols] of payload bits [B, payload_bits]."""
+        return self.qam.symbols(self.coded_bits(payload))
+
+    def coded_bits(self, payload: Tensor) -> Tensor:
+        """The scrambled bits that the symbols carry, float32 [B, transmissions * coded_bits]."""
         blocks = self._crc(payload.to(self._scrambling))
         blocks = blocks.reshape(len(payload), self.plan.segmentation.num_blocks, -1)
         if self._block_crc is not None:
             blocks = self._block_crc(blocks)
-        coded = [g.encoder(blocks[:, g.blocks].flatten(0, 1)) for g in self._groups]
-        joined = torch.cat([bits.reshape(len(payload), -1) for bits in coded], dim=1)
-        symbols: Tensor = self._mapper((joined - self._scrambling).abs())
-        return symbols
+        sent = []
+        for transmission in range(self.plan.transmissions):
+            coded = [
+                g.encode(blocks[:, g.blocks].flatten(0, 1), transmission) for g in self._groups
+            ]
+            joined = torch.cat([bits.reshape(len(payload), -1) for bits in coded], dim=1)
+            sent.append((joined - self._scrambling).abs())
+        return torch.cat(sent, dim=1)
 
     def decode(self, symbols: Tensor, no_eff: Tensor) -> tuple[Tensor, Tensor]:
         """Payload bits uint8 [B, payload_bits], and whether every CRC passes, bool [B].
 
-        symbols: complex64 [B, num_symbols], unbiased. no_eff: float32 [B, num_symbols], the
-        variance of their noise; infinite where nothing is known.
+        symbols: complex64 [B, t * num_symbols], unbiased, of the first t transmissions. no_eff:
+        float32 of that shape, the variance of their noise; infinite where nothing is known.
         """
         batch = len(symbols)
+        llr = self.qam.llr(symbols, no_eff).reshape(batch, -1, self.plan.coded_bits)
+        llr = llr * (1 - 2 * self._scrambling)
         decoded, passed = [], []
         for group in self._groups:
-            llr = self._llr(symbols, no_eff, group.blocks.start, group.blocks.stop)
-            words = llr.reshape(-1, group.coded_length)
+            part = llr[..., self._edges[group.blocks.start] : self._edges[group.blocks.stop]]
+            words = part.reshape(*part.shape[:2], -1, group.coded_length)
+            words = words.transpose(1, 2).flatten(0, 1)
             bits, ok = self._decode_words(group, words)
             decoded.append(bits.reshape(batch, -1, bits.shape[1]))
             passed.append(ok.reshape(batch, -1))
@@ -219,34 +298,19 @@ class TransportChain:
         all_passed = torch.cat(passed, dim=1).all(dim=1) & crc_ok[:, 0]
         return payload.to(torch.uint8), all_passed
 
-    def block_passes(self, symbols: Tensor, no_eff: Tensor, block: int) -> Tensor:
-        """Whether the CRC of one code block passes, bool [B]; arguments as for decode."""
-        group = next(g for g in self._groups if g.blocks.start <= block < g.blocks.stop)
-        llr = self._llr(symbols, no_eff, block, block + 1)
-        return self._decode_words(group, llr)[1]
-
-    def _llr(self, symbols: Tensor, no_eff: Tensor, first: int, end: int) -> Tensor:
-        """Descrambled log p(1)/p(0) of the coded bits of blocks first to end, [B, bits].
-
-        Gray QAM is two PAMs, of the even bits and of the odd ones (TS 38.211 clause 5.1): demapped
-        as such it costs 2*2^(m/2) distances a symbol instead of 2^m, for the same LLRs.
-        """
-        start, stop = self._edges[first], self._edges[end]
-        m = self.plan.bits_per_symbol
-        part = slice(start // m, stop // m)
-        pam = torch.view_as_real(symbols[:, part]).mT * 2**0.5
-        no = 2 * no_eff[:, part].clamp(min=1e-9)
-        llr = self._demapper(pam.to(torch.complex64), no[:, None])
-        llr = llr.unflatten(2, (-1, m // 2)).permute(0, 2, 3, 1).flatten(1)
-        descrambled: Tensor = llr * (1 - 2 * self._scrambling[start:stop])
-        return descrambled
-
     def _decode_words(self, group: _Group, llr: Tensor) -> tuple[Tensor, Tensor]:
+        redundancy = group.redundancy(0, llr.shape[1])
         decoded = [
             decode_with_early_stopping(
-                group.decoder, words, self._block_check, iterations=self._iterations
+                group.decoder,
+                words,
+                self._block_check,
+                iterations=self._iterations,
+                redundancy=redundancy,
             )
-            for words in torch.split(llr, _WORDS_AT_ONCE.get(llr.device.type, 32))
+            for words in torch.split(
+                group.versions_of(llr), _WORDS_AT_ONCE.get(llr.device.type, 32)
+            )
         ]
         return torch.cat([bits for bits, _ in decoded]), torch.cat([ok for _, ok in decoded])
 
@@ -258,42 +322,63 @@ def transport_chain(plan: TransportPlan, *, iterations: int, device: str) -> Tra
 
 
 def decode_with_early_stopping(
-    decoder: Any, llr: Tensor, crc_check: Any, *, iterations: int
+    decoder: Any, llr: Tensor, crc_check: Any, *, iterations: int, redundancy: list[int]
 ) -> tuple[Tensor, Tensor]:
-    """Information bits float32 [W, k] of LLRs [W, n], and whether their CRC passes, bool [W].
+    """Information bits float32 [W, k] of LLRs [W, versions, n], and whether their CRC passes, bool
+    [W].
 
     decoder: Sionna's LDPC5GDecoder with flooding and ``return_state``, which goes on exactly where
-    it stopped. A word leaves as soon as its CRC passes, so its bits are those of ``iterations``
-    iterations in one call, unless a CRC of a word that is still wrong passes by accident.
+    it stopped; in ``harq_mode`` unless ``redundancy`` is [0]. A word leaves as soon as its CRC
+    passes, so its bits are those of ``iterations`` iterations in one call, unless a CRC of a word
+    that is still wrong passes by accident.
     """
     bits = llr.new_zeros(len(llr), decoder.encoder.k)
     passed = torch.zeros(len(llr), dtype=torch.bool, device=llr.device)
     waiting = torch.arange(len(llr), device=llr.device)
+    llr = llr[:, 0] if len(redundancy) == 1 else llr
     state = None
     for done in range(0, iterations, ITERATIONS_PER_CHECK):
         if not len(waiting):
             break
         step = min(ITERATIONS_PER_CHECK, iterations - done)
-        bits[waiting], state = decoder(llr[waiting], num_iter=step, msg_v2c=state)
+        bits[waiting], state = decoder(llr[waiting], num_iter=step, msg_v2c=state, rv=redundancy)
         ok = crc_check(bits[waiting])[1][:, 0]
         passed[waiting] = ok
         waiting, state = waiting[~ok], state[~ok]
     return bits, passed
 
 
+def versions_needed(plan: TransportPlan, coded_length: int) -> int:
+    """How many redundancy versions one transmission of a code block holds.
+
+    One, unless the block's rate falls below that of the base graph: Sionna's coder repeats none of
+    a version's bits.
+    """
+    blocks = plan.segmentation
+    longest = int(blocks.block_bits / _MOTHER_RATE[blocks.base_graph] + 1e-9)
+    longest -= longest % plan.bits_per_symbol
+    return -(-coded_length // longest)
+
+
 def _groups(plan: TransportPlan, settings: dict[str, str]) -> Iterator[_Group]:
     from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 
-    lengths = plan.coded_lengths
+    lengths, m = plan.coded_lengths, plan.bits_per_symbol
     starts = [0, *(i for i, (a, b) in enumerate(pairwise(lengths), 1) if a != b), len(lengths)]
     for start, stop in pairwise(starts):
+        versions = versions_needed(plan, lengths[start])
         encoder = LDPC5GEncoder(
             plan.segmentation.block_bits,
-            lengths[start],
-            num_bits_per_symbol=plan.bits_per_symbol,
+            -(-lengths[start] // (versions * m)) * m,
+            num_bits_per_symbol=m,
             bg=f"bg{plan.segmentation.base_graph}",
             check_input=False,
             **settings,
         )
-        decoder = LDPC5GDecoder(encoder, return_state=True, **settings)
-        yield _Group(slice(start, stop), lengths[start], encoder, decoder)
+        decoder = LDPC5GDecoder(
+            encoder,
+            return_state=True,
+            harq_mode=versions * plan.transmissions > 1,
+            **settings,
+        )
+        yield _Group(slice(start, stop), lengths[start], versions, encoder, decoder)

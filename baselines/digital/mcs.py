@@ -1,33 +1,25 @@
 r"""Modulation and coding schemes, and the choice among them.
 
-The block error rates that the choice rests on are measured when they are first needed, which takes
-from seconds to minutes a scheme. Those of the scenarios that come with linksim are shipped:
-
     python -m baselines.digital.mcs --channel "{type: rayleigh}" --symbols 8192 \
-        --snr-db $(seq 0 0.5 20)
+        --snr-db $(seq 0 0.5 20) --out table.csv
 
-measures more of them and adds them to the shipped table, ``bler_tables.csv``.
+shows the block error rates that the choice rests on.
 """
 
 import argparse
-import logging
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.digital.bler import (
-    MIN_BLER,
-    SHIPPED_TABLES,
-    BlerTables,
-    read_curves,
-    write_curves,
-)
-from baselines.digital.ldpc import TransportPlan, plan_transport
+from baselines.digital.bler import MIN_BLER, BlerTables
+from baselines.digital.ldpc import MAX_CODE_RATE, MIN_CODE_RATE, TransportPlan, plan_transport
 from linksim.errors import InputError
+from linksim.files import write_atomically
 
 MODULATIONS: Mapping[str, int] = {"qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
-MCS_INDEX_BITS = 5
+MCS_INDEX_BITS = 6
 
 
 @dataclass(frozen=True)
@@ -37,19 +29,21 @@ class Mcs:
     bits_per_symbol: int
     code_rate: float
 
-    def plan(self, num_symbols: int) -> TransportPlan:
+    def plan(self, num_symbols: int, transmissions: int = 1) -> TransportPlan:
         """The transport block of this scheme on that many symbols; InputError if none fits."""
-        return plan_transport(num_symbols, self.bits_per_symbol, self.code_rate)
+        return plan_transport(
+            num_symbols, self.bits_per_symbol, self.code_rate, transmissions=transmissions
+        )
 
 
 _RATES_1024: Mapping[int, tuple[float, ...]] = {
-    2: (251, 308, 379, 449, 526, 602, 679),
+    2: (30, 40, 50, 64, 78, 99, 120, 157, 193, 251, 308, 379, 449, 526, 602, 679),
     4: (340, 378, 434, 490, 553, 616, 658),
     6: (438, 466, 517, 567, 616, 666, 719, 772, 822, 873),
     8: (682.5, 711, 754, 797, 841, 885, 916.5, 948),
 }
-# TS 38.214: QPSK, 16-QAM and 64-QAM at 438/1024 of table 5.1.3.1-1, the rest of table 5.1.3.1-2,
-# without the rates below 1/5, which Sionna's coder does not have. 32 schemes, for 5 bits.
+# TS 38.214: QPSK up to 193/1024 of table 5.1.3.1-3, the rest of QPSK, 16-QAM and 64-QAM at 438/1024
+# of table 5.1.3.1-1, and the others of table 5.1.3.1-2. 41 schemes, for 6 bits.
 MCS_TABLE: tuple[Mcs, ...] = tuple(
     Mcs(bits, rate / 1024) for bits, rates in _RATES_1024.items() for rate in rates
 )
@@ -57,7 +51,8 @@ MCS_TABLE: tuple[Mcs, ...] = tuple(
 
 def fixed_mcs(options: Mapping[str, Any]) -> Mcs:
     """The scheme of ``{modulation: 16qam, rate: 0.5}``; InputError for anything else."""
-    allowed = f"best, or {{modulation: {'|'.join(MODULATIONS)}, rate: 0.2 to 0.925}}"
+    rates = f"{MIN_CODE_RATE:.2g} to {MAX_CODE_RATE:.3g}"
+    allowed = f"best, or {{modulation: {'|'.join(MODULATIONS)}, rate: {rates}}}"
     try:
         modulation, rate = options["modulation"], float(options["rate"])
         scheme = Mcs(MODULATIONS[modulation], rate)
@@ -69,15 +64,15 @@ def fixed_mcs(options: Mapping[str, Any]) -> Mcs:
     return scheme
 
 
-def plans_by_payload(num_symbols: int) -> list[tuple[int, TransportPlan]]:
-    """(MCS index, plan) of every scheme that a symbol budget can carry, the largest payload first.
+def plans_by_payload(num_symbols: int, transmissions: int = 1) -> list[tuple[int, TransportPlan]]:
+    """(MCS index, plan) of every scheme that so many symbols can carry, the largest payload first.
 
     Raises InputError if none can.
     """
     plans, refusal = [], InputError("no scheme")
     for index, mcs in enumerate(MCS_TABLE):
         try:
-            plans.append((index, mcs.plan(num_symbols)))
+            plans.append((index, mcs.plan(num_symbols, transmissions)))
         except InputError as error:
             refusal = error
     if not plans:
@@ -115,35 +110,44 @@ def best_mcs(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the block error rates that a choice at some SNRs asks for, into a table."""
+    """Write the block error rates of all schemes over a channel as CSV."""
     import yaml
     from pydantic import TypeAdapter
+    from rich.console import Console
 
     from linksim.link.link import Link, LinkProbe
     from linksim.link.lookup import Channel
+    from linksim.progress import counting_progress
 
     parser = argparse.ArgumentParser(
         prog="python -m baselines.digital.mcs", description=main.__doc__
     )
     parser.add_argument("--channel", required=True, help='as in a scenario: "{type: awgn}"')
     parser.add_argument("--equalizer", choices=["mmse", "zf"], help="by default the channel's")
-    parser.add_argument("--symbols", type=int, required=True, help="symbol budget of an image")
+    parser.add_argument("--symbols", type=int, required=True, help="channel uses of an image")
     parser.add_argument("--snr-db", type=float, nargs="+", required=True)
-    parser.add_argument("--iterations", type=int, default=20, help="of the LDPC decoder")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, default=SHIPPED_TABLES, help="by default the shipped")
+    parser.add_argument("--out", type=Path, required=True, help="the table")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     channel = TypeAdapter(Channel).validate_python(yaml.safe_load(options.channel))
     link = Link(channel, options.equalizer)
-    probe, num_symbols = LinkProbe(link), link.data_symbols(options.symbols)
-    tables = BlerTables(probe, iterations=options.iterations, device=options.device)
-    for snr_db in options.snr_db:
-        for _, plan in plans_by_payload(num_symbols):
-            if tables.bler(plan, snr_db) == MIN_BLER:
-                break  # a smaller payload could not do better
-    known = read_curves(options.out) if options.out.is_file() else {}
-    write_curves(options.out, known | tables.curves)
+    tables = BlerTables(LinkProbe(link), device=options.device)
+    plans = plans_by_payload(link.data_symbols(options.symbols))
+    lines: list[tuple[object, ...]] = [
+        ("snr_db", "mcs_index", "bits_per_symbol", "code_rate", "payload_bits", "bler")
+    ]
+    with counting_progress(Console(stderr=True), "SNRs") as progress:
+        for snr_db in progress.track(options.snr_db):
+            for index, plan in plans:
+                mcs, rate = MCS_TABLE[index], tables.bler(plan, snr_db)
+                scheme = index, mcs.bits_per_symbol, mcs.code_rate, plan.payload_bits
+                lines.append((snr_db, *scheme, round(rate, 4)))
+    write_atomically(options.out, lambda place: _write_csv(place, lines))
+
+
+def _write_csv(place: Path, lines: Sequence[Sequence[object]]) -> None:
+    with place.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
 
 
 if __name__ == "__main__":

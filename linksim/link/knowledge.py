@@ -5,7 +5,7 @@ to the channel's own gains and noise variance, so that a wrong belief is the cod
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -118,6 +118,26 @@ class SnrKnowledge(Settings):
             assert pilots is not None  # they are cut off the budget wherever self.pilots says so
             return estimate_snr_db(pilots, snr_db)
         return _told(self.rx, snr_db, [derive_seed(*parts, "csi rx") for parts in draws])
+
+
+class EarlierFrames:
+    """Acknowledgements of frames before those of a batch (:class:`linksim.codec.Feedback`).
+
+    snr_db: float32 [B], the true ones. draws: what those of each image depend on, such as (seed,
+    image, trial); codecs whose frames fail alike meet the same ones.
+    """
+
+    def __init__(self, snr_db: Tensor, draws: Sequence[tuple[str | int, ...]]) -> None:
+        self._snr_db = snr_db.tolist()
+        self._chances = [random.Random(derive_seed(*parts, "acknowledgements")) for parts in draws]
+        self._drawn: list[list[float]] = [[] for _ in draws]
+
+    def __call__(self, image: int, frame: int, bler: Callable[[float], float]) -> bool:
+        """As :class:`linksim.codec.Feedback`."""
+        drawn = self._drawn[image]
+        while len(drawn) <= frame:
+            drawn.append(self._chances[image].random())
+        return drawn[frame] >= bler(self._snr_db[image])
 
 
 def estimate_snr_db(pilots: FlatRealisation, snr_db: Tensor) -> Tensor:

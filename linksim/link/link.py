@@ -92,6 +92,7 @@ class Link:
         """
         check_frame(frame, batch=len(snr_db), max_symbols=realisation.length)
         no = snr_db_to_no(snr_db.double()).to(frame.symbols.device, torch.float32)
+        check_rounds(frame, block=self.channel.block)
         symbols = self._leaving(frame)
         arrival = realisation.send(symbols, frame.used, no)
         received = equalize(
@@ -106,7 +107,7 @@ class Link:
 
     def _leaving(self, frame: Frame) -> Tensor:
         """What the transmitter sends, of unit power: analogue symbols as points, if need be."""
-        symbols = unit_power(frame.symbols, frame.used)
+        symbols = unit_power(frame.symbols, frame.used, frame.rounds)
         if self.channel.constellation is None or frame.bits is not None:
             return symbols
         return unit_power(self.channel.constellation(symbols), frame.used)
@@ -142,18 +143,33 @@ class LinkProbe:
         return self._link.channel.block
 
     def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
-        """Send symbols [B, N] over channels drawn from ``seed``."""
+        """Send symbols [B, N] over channels drawn from ``seed``, as coded ones: as they are."""
         batch, length = symbols.shape
         realisation = self._draw(seed, batch, length, symbols.device)
         snr = torch.full((batch,), snr_db, device=symbols.device)
-        return self._link.transmit(Frame.analog(symbols), snr_db=snr, realisation=realisation)[0]
+        analog = Frame.analog(symbols)
+        none = torch.zeros_like(analog.used)
+        bits = CodedBits(payload=none, crc=none, parity=none, padding=none)
+        frame = replace(analog, bits=bits)
+        return self._link.transmit(frame, snr_db=snr, realisation=realisation)[0]
 
 
-def unit_power(symbols: Tensor, used: Tensor) -> Tensor:
+def unit_power(symbols: Tensor, used: Tensor, rounds: Sequence[int] = ()) -> Tensor:
     """Scale each image's used symbols to E|x|^2 = 1 and zero the rest; complex64 [B, N].
 
-    An image of all-zero symbols stays zero: there is nothing to scale.
+    rounds: of a frame that is sent in rounds; each is scaled on its own. An image of all-zero
+    symbols stays zero: there is nothing to scale.
     """
+    if len(rounds) > 1:
+        parts = torch.tensor_split(symbols, list(rounds[:-1]), dim=1)
+        starts = [0, *rounds[:-1]]
+        return torch.cat(
+            [
+                unit_power(part, (used - start).clamp(0, part.shape[1]))
+                for part, start in zip(parts, starts, strict=True)
+            ],
+            dim=1,
+        )
     in_use = torch.arange(symbols.shape[1], device=symbols.device) < used[:, None]
     symbols = torch.where(in_use, symbols, 0)
     # In float64, since a float32 sum's last bit depends on how many images are summed at once.
@@ -189,6 +205,21 @@ def check_frame(frame: Frame, *, batch: int, max_symbols: int) -> None:
         for data, bits in zip(frame.side_info, frame.side_info_bits.tolist(), strict=True):
             if not 8 * len(data) - 8 < bits <= 8 * len(data) and not (bits == 0 == len(data)):
                 raise InputError(f"a frame declares {bits} bits for {len(data)} bytes of side_info")
+
+
+def check_rounds(frame: Frame, *, block: int) -> None:
+    """Raise InputError for rounds that break the contract; block: of the channel."""
+    rounds, length = frame.rounds, frame.symbols.shape[1]
+    if not rounds:
+        return
+    if list(rounds) != sorted(set(rounds)) or rounds[0] < 1 or rounds[-1] != length:
+        raise InputError(f"a frame's rounds are {list(rounds)}; wanted rising ones up to {length}")
+    for end in rounds[:-1]:
+        if end % block:
+            raise InputError(
+                f"a round ends after {end} symbols, within an OFDM slot of {block} data symbols; "
+                "take a cbr of more slots, or as many transmissions as divide them"
+            )
 
 
 def ledger_of(frame: Frame, arrival: Arrival) -> Ledger:

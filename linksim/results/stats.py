@@ -39,10 +39,11 @@ def summarise(
 
     Columns: label, codec, is_bound, channel, snr_db, cbr, snr_knowledge; ``images`` and ``count``
     (images times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits,
-    papr_db and of the SNRs believed in; pilot_share, of the channel uses, of OFDM channels; then
-    for every metric its mean and the bounds of a 95 % interval, as ``psnr``, ``psnr_lo``,
-    ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out. A failed image counts
-    with the quality of the picture that was shown for it.
+    papr_db and of the SNRs believed in; pilot_share, of the channel uses, of OFDM channels; with
+    hybrid ARQ the mean of transmissions and, as ``transmissions_2``, the share of images that took
+    so many; then for every metric its mean and the bounds of a 95 % interval, as ``psnr``,
+    ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out. A failed
+    image counts with the quality of the picture that was shown for it.
 
     until: adds ``psnr_halfwidth`` (for its metric): of the 95 % interval of the mean over the
     channel, these images given. outage: adds the columns of :mod:`linksim.results.outage`.
@@ -83,6 +84,8 @@ def _line(
     line |= {new: group[old].mean() for old, new in _MEANS.items() if old in group}
     if "papr_db" in group and group["papr_db"].notna().any():  # OFDM
         line["pilot_share"] = group["pilot_symbols"].sum() / group["symbols"].sum()
+    if "transmissions" in group and group["transmissions"].notna().any():  # hybrid ARQ
+        line |= _transmissions(group["transmissions"])
     metrics = [name for name in columns if name in group]
     if metrics:
         line |= _means_with_intervals(group, metrics)
@@ -94,6 +97,15 @@ def _line(
     if "ms_ssim_variant" in group:
         line["ms_ssim_variant"] = "+".join(sorted(group["ms_ssim_variant"].dropna().unique()))
     return line
+
+
+def _transmissions(counts: "pd.Series[float]") -> dict[str, object]:
+    """Mean number of transmissions, and the share of each number."""
+    of_each = {
+        f"transmissions_{count}": (counts == count).mean()
+        for count in sorted(counts.dropna().astype(int).unique())
+    }
+    return {"transmissions": counts.mean(), **of_each}
 
 
 def _means_with_intervals(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:

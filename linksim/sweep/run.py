@@ -14,7 +14,7 @@ from linksim.codec_lookup import codec_from_settings
 from linksim.errors import InputError
 from linksim.images.sets import ImageItem
 from linksim.link.flat import FlatRealisation
-from linksim.link.knowledge import SnrKnowledge
+from linksim.link.knowledge import EarlierFrames, SnrKnowledge
 from linksim.link.link import Link, LinkProbe
 from linksim.link.transmission import Transmission, encode, transmit, uniform_snr
 from linksim.metrics.meter import Meter, verdicts
@@ -76,7 +76,7 @@ class PreparedCodec:
         self._device = device
         self._batch_size = batch_size
         self._calibrated_to: Link | None = None
-        self._frames: dict[tuple[int, int], tuple[list[float] | None, Frame]] = {}
+        self._frames: dict[tuple[int, int], tuple[Any, Frame]] = {}
 
     def rows(
         self,
@@ -141,7 +141,7 @@ class PreparedCodec:
         rx_snr_db = known.told_to_rx(snr_db, draws, pilots)
         sent = transmit(
             self._codec,
-            self._frame((budget - known.pilots, index), images, tx_snr_db),
+            self._frame((budget - known.pilots, index), images, tx_snr_db, snr_db, draws),
             link,
             snr_db=snr_db,
             realisation=realisation,
@@ -152,17 +152,33 @@ class PreparedCodec:
             {} if point.knowledge is None else _beliefs(tx_snr_db, rx_snr_db, len(batch))
         )
 
-    def _frame(self, place: tuple[int, int], images: Tensor, snr_db: Tensor | None) -> Frame:
-        """The frame of a batch, encoded again only where the codec looks at another SNR.
+    def _frame(
+        self,
+        place: tuple[int, int],
+        images: Tensor,
+        snr_db: Tensor | None,
+        true_snr_db: Tensor,
+        draws: Sequence[tuple[str | int, ...]],
+    ) -> Frame:
+        """The frame of a batch, encoded again only where the codec looks at another SNR, or at
+        other acknowledgements.
 
-        place: (symbols an image, which batch).
+        place: (symbols an image, which batch). snr_db: what the transmitter is told, [B].
         """
-        told = None if snr_db is None or not self._codec.encoder_uses_snr else snr_db.tolist()
+        told: Any = None if snr_db is None or not self._codec.encoder_uses_snr else snr_db.tolist()
+        if self._codec.encoder_uses_feedback:
+            told = told, true_snr_db.tolist(), draws
         if place in self._frames and self._frames[place][0] == told:
             return self._frames[place][1]
         if self._codec.encoder_uses_snr:
             self._frames.clear()  # what is kept is for the other trials of this batch
-        frame = encode(self._codec, images, snr_db=snr_db, max_symbols=place[0])
+        frame = encode(
+            self._codec,
+            images,
+            snr_db=snr_db,
+            max_symbols=place[0],
+            feedback=EarlierFrames(true_snr_db, draws),
+        )
         self._frames[place] = told, frame
         return frame
 

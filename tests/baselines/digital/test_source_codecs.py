@@ -1,13 +1,24 @@
 """The source codecs of the digital chain, and the search for the quality that fits."""
 
 import io
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
 from baselines.digital import bpg
-from baselines.digital.source_codecs import SOURCE_CODECS, Bpg, Memoised, SourceCodec, fit
+from baselines.digital.source_codecs import (
+    SOURCE_CODECS,
+    Bpg,
+    Memoised,
+    SourceCodec,
+    enlarged,
+    fit,
+    fit_scaled,
+    reduced_size,
+)
 from linksim.errors import InputError
 
 CODECS = list(SOURCE_CODECS.values())
@@ -42,7 +53,7 @@ class TableCodec(SourceCodec):
 
 
 def test_all_are_there() -> None:
-    assert list(SOURCE_CODECS) == ["bpg", "jpeg", "jpeg2000", "webp", "avif"]
+    assert list(SOURCE_CODECS) == ["bpg", "jpeg", "jpeg2000", "webp", "avif", "jpegxl"]
     assert all(features.check(name) for name in ("jpg", "jpg_2000", "webp", "avif"))
 
 
@@ -119,6 +130,51 @@ def test_bpg_options_reach_the_encoder() -> None:
         Bpg(chroma="411").encode(image, 30)  # type: ignore[arg-type]
 
 
+def error_of(codec: SourceCodec, stream: bytes | None, image: np.ndarray) -> float:
+    assert stream is not None
+    return float(np.mean((codec.decode(stream).astype(float) - image) ** 2))
+
+
+def test_fine_steps_end_at_the_whole_qp() -> None:
+    image, fine = picture(64, 96), Bpg(qp="fine")
+    assert fine.encode(image, 6 * 30 + 5) == bpg.encode(image, 30)
+    assert fine.encode(image, 6 * 30) == bpg.encode(image, 30, chroma_qp_offset=-5)
+    assert len(fine.qualities) == 52 * 6
+    assert Bpg(qp="fine", chroma="444").encode(image, 4 * 30) == bpg.encode(
+        image, 30, chroma="444", chroma_qp_offset=-3
+    )
+    assert Bpg().encode(image, 30) == bpg.encode(image, 30)
+
+
+def test_fine_steps_leave_less_unused_and_show_more(shared: Path) -> None:
+    """On photographs at budgets that no QP fits exactly."""
+    unused, gained = [], []
+    for name in ("kodim05", "kodim23"):
+        with Image.open(shared / "data" / "kodak" / f"{name}.png") as photo:
+            image = np.asarray(photo)[100:228, 200:328]
+        codecs = Memoised(Bpg()), Memoised(Bpg(qp="fine"))
+        for budget in (500, 1130, 2260):
+            whole, fine = (fit(codec, image, budget) for codec in codecs)
+            errors = [error_of(c, s, image) for c, s in zip(codecs, (whole, fine), strict=True)]
+            unused.append([1 - len(stream or b"") / budget for stream in (whole, fine)])
+            gained.append(10 * np.log10(errors[0] / errors[1]))
+    assert np.mean(unused, axis=0)[1] < 0.03
+    assert np.mean(unused, axis=0)[1] < 0.6 * np.mean(unused, axis=0)[0]
+    assert min(gained) > -0.05
+    assert np.mean(gained) > 0.1
+
+
+def test_bpgenc_has_whole_qps_alone() -> None:
+    with pytest.raises(InputError, match="bpgenc has no chroma_qp_offset"):
+        Bpg(implementation="bpgenc", qp="fine").encode(picture(32, 32), 0)
+
+
+def test_jpeg_xl_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    with pytest.raises(InputError, match=r"jpegxl needs pillow-jxl-plugin; pip install"):
+        SOURCE_CODECS["jpegxl"].encode(picture(32, 32), 100)
+
+
 def test_pillow_reads_what_pillow_wrote() -> None:
     """The streams are ordinary files: Pillow tells their kind from their bytes."""
     for name, kind in (("jpeg", "JPEG"), ("jpeg2000", "JPEG2000"), ("webp", "WEBP")):
@@ -163,6 +219,46 @@ def test_fit_takes_few_encodes() -> None:
     assert stream is not None
     assert stream[0] == 100
     assert codec.calls <= 1 + 8 + 2  # the worst, the bisection, two ahead
+
+
+# ------------------------------------------------------------------------------------------ scales
+
+
+def test_a_smaller_picture_is_coded_where_that_is_better(shared: Path) -> None:
+    with Image.open(shared / "data" / "kodak" / "kodim05.png") as photo:
+        image = np.asarray(photo)[100:228, 200:328]
+    size = (128, 128)
+    codec = Memoised(SOURCE_CODECS["jpeg"])
+    scarce, rich = fit_scaled(codec, image, 700), fit_scaled(codec, image, 6000)
+    assert rich == fit(codec, image, 6000)
+    assert scarce is not None
+    assert codec.decode(scarce).shape[0] < 128
+    shown = enlarged(codec.decode(scarce), size)
+    assert shown is not None
+    whole = fit(codec, image, 700)
+    plain = np.inf if whole is None else error_of(codec, whole, image)
+    assert np.mean((shown.astype(float) - image) ** 2) < plain
+
+
+def test_scaling_makes_fit_what_did_not() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    codec = SOURCE_CODECS["jpeg"]
+    smallest = len(codec.encode(image, codec.qualities[-1]))
+    assert fit(codec, image, smallest - 1) is None
+    assert fit_scaled(codec, image, smallest - 1) is not None
+    assert fit_scaled(codec, image, 10) is None
+
+
+def test_the_size_tells_the_scale() -> None:
+    assert reduced_size((48, 65), 0.5) == (24, 32)
+    assert reduced_size((1, 2), 0.25) == (1, 1)
+    picture_ = picture(48, 64)
+    assert enlarged(picture_, (48, 64)) is picture_
+    for size in ((96, 128), (64, 85), (128, 171), (192, 256)):
+        bigger = enlarged(picture_, size)
+        assert bigger is not None
+        assert bigger.shape == (*size, 3)
+    assert enlarged(picture_, (100, 64)) is None
 
 
 # -------------------------------------------------------------------------------------------- memo
