@@ -15,6 +15,8 @@ Stored = Literal["fp32", "fp16"]
 Schedule = Literal["cosine", "wsd"]
 TrainingPrecision = Precision | Literal["auto"]
 
+_FILES_OF_FOLDERS = ("training", "curve")  # beside which <name>.json and <name>.csv are written
+
 
 class _Range(Settings):
     """Two ends, the lower one first."""
@@ -149,6 +151,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.name in _FILES_OF_FOLDERS:
+            raise ValueError(
+                f"name: every training's folder holds a file {self.name!r}; call it otherwise"
+            )
         if self.codec.weights is not None and self.initial != "random":
             raise ValueError(f"initial is {self.initial!r}, but codec.weights says where to start")
         if self.lr_transform is not None and self.initial != "transform":

@@ -248,6 +248,8 @@ def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
         train(recipe(photographs, codec={"codec": "bpg_ldpc"}), tmp_path)
     with pytest.raises(InputError, match=r"the loss is (nan|inf)"):
         train(recipe(photographs, lr=1e30, warmup=0, ema=None), tmp_path)
+    with pytest.raises(ValueError, match="every training's folder holds a file 'curve'"):
+        recipe(photographs, name="curve")
     path = tmp_path / "r.yaml"
     path.write_text("codec: {codec: mambajscc}\nlearning_rate: 1\n")
     with pytest.raises(InputError, match=r"unknown key 'learning_rate' \(allowed: "):
