@@ -14,6 +14,7 @@ from linksim.sweep.scenario import Scenario
 from linksim.sweep.store import Store
 from linksim.training.recipe import load_recipe
 from linksim.training.train import train
+from tests.helpers.sweeping import rows_of
 
 README = Path(__file__).parent.parent / "README.md"
 KODAK = Path(__file__).parent.parent / "linksim" / "data" / "kodak"
@@ -25,10 +26,10 @@ def blocks(language: str) -> list[str]:
 
 def test_the_example_trains_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks("python")
+    code = blocks("python")[0]
     assert len(code.splitlines()) <= 30
     Path("my_codec.py").write_text(code)
-    recipe, codecs = blocks("yaml")
+    recipe, codecs, _ = blocks("yaml")
     # Any photographs do for a check that the example works; nothing is measured on these weights.
     Path("photographs").symlink_to(KODAK)
     short = {"steps": 2, "batch_size": 2, "validation": {"every": 2, "snr_db": [7]}}
@@ -54,6 +55,27 @@ def test_the_example_trains_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run_points(plan, store, device=torch.device("cpu"))
     summary: pd.DataFrame = collect(plan, store, tmp_path / "results")
     assert list(summary["label"]) == ["Mine", "bpg_ldpc"]
+
+
+def test_the_channel_and_the_metric_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, channel, metric = blocks("python")
+    assert max(len(code.splitlines()) for code in (channel, metric)) <= 15
+    Path("my_channel.py").write_text(channel)
+    Path("my_metric.py").write_text(metric)
+    scenario = Scenario.model_validate(
+        {
+            "name": "mine",
+            "images": {"crop": 64, "limit": 1},
+            "snr_db": [10],
+            "cbr": "1/12",
+            "codecs": ["bpg_capacity"],
+            **yaml.safe_load(blocks("yaml")[-1]),
+        }
+    )
+    [row] = rows_of(scenario, tmp_path / "results").to_dict("records")
+    assert row["channel"].startswith("Nakagami(m=2)")
+    assert 0 < row["mean_error"] < 255 * 10 ** (-row["psnr"] / 20)  # below the root mean square
 
 
 def test_it_names_what_is_there() -> None:
