@@ -1,6 +1,7 @@
 """The link against closed forms: power, SNR, bit error rates, MMSE, and what must not leak."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from linksim.errors import InputError
 from linksim.link.equalizer import equalize
 from linksim.link.flat import Awgn, FlatChannel, Rayleigh, Rician
 from linksim.link.link import Link, LinkProbe, unit_power
+from linksim.link.ofdm import Ofdm
 from linksim.units import snr_db_to_no
 
 N = 200_000
@@ -251,3 +253,40 @@ def test_broken_frames_are_refused(frame: Frame, message: str) -> None:
     realisation = link.draw([1, 2], 8, torch.device("cpu"))
     with pytest.raises(InputError, match=message):
         link.transmit(frame, snr_db=torch.zeros(2), realisation=realisation)
+
+
+def test_each_round_has_unit_power_and_does_not_see_the_next() -> None:
+    """What an image sends in its first round is the same whether another follows or not."""
+    symbols = gaussian_symbols(2, 300) * torch.cat([torch.full((100,), 3.0), torch.ones(200)])
+    both = unit_power(symbols, torch.tensor([300, 100]), (100, 300))
+    first = unit_power(symbols, torch.tensor([100, 100]), (100, 300))
+    power = both.abs().square()
+    assert power[:, :100].mean(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert float(power[0, 100:].mean()) == pytest.approx(1, abs=1e-5)
+    assert not both[1, 100:].any()
+    assert torch.equal(both[:, :100], first[:, :100])
+
+
+@pytest.mark.parametrize(
+    ("rounds", "message"),
+    [((10, 30), "rising ones up to 40"), ((40, 20), "rising"), ((0, 40), "rising")],
+)
+def test_broken_rounds_are_refused(rounds: tuple[int, ...], message: str) -> None:
+    frame = replace(Frame.analog(gaussian_symbols(1, 40)), rounds=rounds)
+    link = Link(Awgn())
+    with pytest.raises(InputError, match=message):
+        link.transmit(
+            frame, snr_db=torch.tensor([9.0]), realisation=link.draw([1], 40, torch.device("cpu"))
+        )
+
+
+def test_a_round_ends_with_an_ofdm_slot() -> None:
+    channel = Ofdm(model="TDL-A", delay_spread_ns=30, subcarriers=12)
+    link, per_slot = Link(channel), channel.data_per_slot
+    symbols = gaussian_symbols(1, 2 * per_slot)
+    drawn = link.draw([1], 2 * per_slot, torch.device("cpu"))
+    whole = replace(Frame.analog(symbols), rounds=(per_slot, 2 * per_slot))
+    link.transmit(whole, snr_db=torch.tensor([9.0]), realisation=drawn)
+    broken = replace(whole, rounds=(per_slot - 1, 2 * per_slot))
+    with pytest.raises(InputError, match=f"within an OFDM slot of {per_slot} data symbols"):
+        link.transmit(broken, snr_db=torch.tensor([9.0]), realisation=drawn)

@@ -125,3 +125,13 @@ def test_one_image_has_no_interval() -> None:
 def test_missing_column() -> None:
     with pytest.raises(InputError, match="rows: no column cbr, image; found label,"):
         summarise(_rows(_quality(2)).drop(columns=["cbr", "image"]))
+
+
+def test_transmissions_have_a_mean_and_a_distribution() -> None:
+    rows = _rows(_quality(4), transmissions=[1, 1, 2, 4], cbr_realised=[0.02, 0.02, 0.04, 0.08])
+    plain = _rows(_quality(4), label="b")
+    line, other = summarise(pd.concat([rows, plain])).to_dict("records")
+    assert line["transmissions"] == 2
+    assert [line[f"transmissions_{n}"] for n in (1, 2, 4)] == [0.5, 0.25, 0.25]
+    assert line["cbr_realised"] == pytest.approx(0.04)
+    assert np.isnan(other["transmissions"])
