@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from linksim.codec_lookup import codec_from_settings
-from linksim.files import distinct_slugs, file_digest, write_atomically, write_png
+from linksim.files import distinct_slugs, file_digest, remove_leftovers, write_atomically, write_png
 from linksim.metrics.table import own_columns
 from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
@@ -37,6 +37,7 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     """
     scenario = plan.scenario
     before = _digests(folder)
+    remove_leftovers(folder)
     rows = pd.concat([_labelled(store, point) for point in plan.points], ignore_index=True)
     own = own_columns(scenario.metrics)
     summary = summarise(rows, until=scenario.until, outage=scenario.outage or {}, own=own)
