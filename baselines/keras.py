@@ -43,6 +43,7 @@ class KerasCodec(Codec):
     """
 
     summary: ClassVar[str] = "an encoder and a decoder saved by Keras"
+    file_options: ClassVar = ("encoder", "decoder")
 
     def __init__(self, *, encoder: str, decoder: str, snr_input: bool = False) -> None:
         self.encoder_uses_snr = snr_input

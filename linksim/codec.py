@@ -5,10 +5,24 @@
 A codec turns images into complex symbols and back. Power, noise, fading, equalisation, counting and
 metrics belong to the link, which treats every codec alike. To add one, subclass :class:`Codec` (or
 :class:`linksim.neural_codec.NeuralCodec`) and name it in a scenario, as ``./my_file.py:MyCodec``.
+
+What a codec may do, and what it may not:
+
+- Whatever it is handed is its own copy: it may write to it, and nobody else sees that.
+- It may draw random numbers from the generators of torch, NumPy, Python and Sionna, which are
+  seeded for every point, image and trial. A generator of its own must be seeded from these at each
+  call. What it draws elsewhere, and what it remembers from one image to the next, makes rows depend
+  on the order of work.
+- It is in evaluation mode, and so are the torch modules among its attributes.
+- It may report columns beside its images, under names that linksim does not fill itself.
+- An image that is not finite counts as failed. One of another type, shape or scale, such as 0..255,
+  is refused, and so is a frame over its budget. An error that it raises ends the point, not the
+  sweep.
+- Options that name files are declared (``file_options``), so that results follow their contents.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -155,6 +169,7 @@ class Codec(ABC):
 
     summary, paper, adapts_to_snr, rates: for ``linksim codecs``, a few words each.
     presets: named sets of constructor options.
+    file_options: options that name files or folders, whose contents belong to what is measured.
     encoder_uses_snr: False lets a sweep encode each image once for all SNRs.
     encoder_uses_feedback: True for one that asks ``tx.feedback``, and so depends on the true SNR.
     is_bound: True for a bound that no system reaches; tables and figures mark it.
@@ -165,6 +180,7 @@ class Codec(ABC):
     adapts_to_snr: ClassVar[str] = "no"
     rates: ClassVar[str] = "any"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    file_options: ClassVar[Collection[str]] = ()
     is_bound: ClassVar[bool] = False
     encoder_uses_snr: bool = True
     encoder_uses_feedback: bool = False

@@ -1,27 +1,26 @@
 """Codecs by name: an entry point, ``package.module:Class`` or ``./file.py:Class``."""
 
-import importlib
-import importlib.util
 import inspect
-import sys
-from collections.abc import Mapping
-from importlib.metadata import entry_points
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from torch import nn
 
 from linksim.codec import Codec
-from linksim.errors import InputError
+from linksim.errors import InputError, PluginError, described, is_ours, one_line
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
+from linksim.plugins import find_plugin, plugin_names
 from linksim.settings import CodecSettings
 from linksim.zoo import weights_path
+
+C = TypeVar("C", bound=Codec)
 
 GROUP = "linksim.codecs"
 
 
 def codec_names() -> list[str]:
     """Names of the installed codecs, sorted."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return plugin_names(GROUP)
 
 
 def neural_codec_names() -> list[str]:
@@ -31,20 +30,7 @@ def neural_codec_names() -> list[str]:
 
 def find_codec(name: str) -> type[Codec]:
     """The codec class that a scenario's ``name`` stands for; raises InputError."""
-    if ":" in name:
-        where, _, attribute = name.rpartition(":")
-        module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where, name)
-        found = getattr(module, attribute, None)
-        if found is None:
-            raise InputError(f"codec {name!r}: {where} has no {attribute}")
-    else:
-        entries = [entry for entry in entry_points(group=GROUP) if entry.name == name]
-        if not entries:
-            raise InputError(
-                f"unknown codec {name!r}; allowed are {', '.join(codec_names())}, "
-                "package.module:Class or ./file.py:Class"
-            )
-        found = entries[0].load()
+    found = find_plugin(name, group=GROUP, kind="codec")
     if not (inspect.isclass(found) and issubclass(found, Codec)):
         raise InputError(f"codec {name!r}: {found!r} is not a subclass of linksim.Codec")
     return found
@@ -81,10 +67,19 @@ def build_codec(
     """A codec from its name, preset and options; raises InputError for what does not fit."""
     cls = find_codec(name)
     merged = codec_options(cls, preset, options or {})
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise InputError(f"codec {name!r}: {cls.__name__} does not define {missing}")
     try:
         return cls(**merged)
+    except InputError:
+        raise
     except TypeError as error:
-        raise InputError(f"codec {name!r}: {error}") from None
+        raise InputError(f"codec {name!r}: {one_line(error)}") from error
+    except Exception as error:
+        if is_ours(cls):
+            raise
+        raise PluginError(f"codec {name!r} cannot be built: {described(error)}") from error
 
 
 def codec_from_settings(settings: CodecSettings) -> Codec:
@@ -97,11 +92,31 @@ def codec_from_settings(settings: CodecSettings) -> Codec:
         if settings.weights is not None:
             codec.load(weights_path(settings.weights))
         codec.precision = settings.precision
-        return codec.eval()
+        return _in_evaluation_mode(codec)
     for key in ("weights", "precision"):
         if key in settings.model_fields_set:
             raise InputError(f"codec {settings.codec!r} is not neural; leave out {key!r}")
+    return _in_evaluation_mode(codec)
+
+
+def _in_evaluation_mode(codec: C) -> C:
+    """The codec with every torch module that it is or holds in evaluation mode."""
+    for module in _modules([codec]):
+        module.eval()
     return codec
+
+
+def _modules(values: Iterable[object]) -> Iterator[nn.Module]:
+    """Torch modules among values, their attributes and the containers in these."""
+    for value in values:
+        if isinstance(value, nn.Module):
+            yield value
+        if isinstance(value, Codec):
+            yield from _modules(vars(value).values())
+        elif isinstance(value, list | tuple):
+            yield from _modules(value)
+        elif isinstance(value, dict):
+            yield from _modules(value.values())
 
 
 def resolved_options(settings: CodecSettings) -> dict[str, Any]:
@@ -112,23 +127,3 @@ def resolved_options(settings: CodecSettings) -> dict[str, Any]:
         return given
     trained, _ = read_weights_metadata(weights_path(settings.weights))
     return {**trained, **given}
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InputError(f"codec file {path} does not exist")
-    module_name = f"linksim_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"codec file {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _import_module(where: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise InputError(f"codec {name!r}: {error}") from None

@@ -1,6 +1,7 @@
 """Errors in one line: those that a user can cause and can mend, and those of plug-ins."""
 
 import os
+import sys
 import sysconfig
 import traceback
 import unicodedata
@@ -50,6 +51,12 @@ def place_of(error: BaseException) -> str:
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
+def is_ours(cls: type) -> bool:
+    """Whether a class comes with linksim, and not from a user."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return file is not None and any(Path(file).is_relative_to(home) for home in _OURS)
+
+
 def printable(text: str) -> str:
     """The text with control characters, which a terminal would obey, shown as escapes."""
     return "".join(_escape(c) if _commands(c) else c for c in text)
@@ -72,5 +79,6 @@ def _is_library(path: str) -> bool:
 
 
 _TURN_DIRECTION = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+_OURS = tuple(Path(__file__).parents[1] / name for name in ("linksim", "baselines"))
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
 _LIBRARIES = (sysconfig.get_path("stdlib") + os.sep, str(Path(__file__).parent) + os.sep, "<")

@@ -62,7 +62,7 @@ def find_plugin(name: str, *, group: str, kind: str) -> Any:
     return getattr(module, attribute)
 
 
-def sources_of_class(cls: type, tree: SourceTree) -> Sources:
+def sources_of_class(cls: Any, tree: SourceTree) -> Sources:
     """The sources that a class or function found by :func:`find_plugin` rests on."""
     path = getattr(sys.modules.get(cls.__module__), "__linksim_file__", None)
     return tree.of_modules([cls.__module__]) if path is None else tree.of_file(path)

@@ -1,11 +1,12 @@
 """YAML files read into frozen, validated settings; what is wrong is said in one line."""
 
 import difflib
+import re
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -16,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from linksim.errors import InputError, one_line
+from linksim.errors import InputError
+from linksim.strict_yaml import read_mapping
 
 S = TypeVar("S", bound="Settings")
 
@@ -30,24 +32,59 @@ class Settings(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            allowed = [field.alias or name for name, field in cls.model_fields.items()]
-            for key in data:
-                if key not in allowed:
-                    close = difflib.get_close_matches(str(key), allowed, 1)
+            fields = {field.alias or name: field for name, field in cls.model_fields.items()}
+            for key, value in data.items():
+                if key not in fields:
+                    close = difflib.get_close_matches(str(key), fields, 1)
                     hint = f"; did you mean {close[0]!r}?" if close else ""
                     raise ValueError(
-                        f"unknown key {str(key)!r}{hint} (allowed: {', '.join(allowed)})"
+                        f"unknown key {str(key)!r}{hint} (allowed: {', '.join(fields)})"
                     )
+                if _holds_numbers(fields[key].annotation):
+                    _refuse_guesses(key, value)
         return data
 
 
+def _holds_numbers(annotation: Any) -> bool:
+    """Whether a field's type has numbers in it, and neither free text nor truth values."""
+    leaves = set(_leaves(annotation))
+    return bool(leaves & {int, float}) and not leaves & {str, bool, Any}
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Literal:
+        return
+    parts = get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts[:1] if get_origin(annotation) is Annotated else parts:
+        yield from _leaves(part)
+
+
+def _refuse_guesses(key: str, value: Any) -> None:
+    """Raise ValueError for a truth value or a number in quotes, of which numbers could be made."""
+    if isinstance(value, bool):
+        raise ValueError(f"{key}: {value} is no number (yes, no, on and off are true and false)")
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        raise ValueError(f"{key}: {value!r} is text, not a number; write it without quotes")
+    if isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            _refuse_guesses(key, part)
+
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+_RATIO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?/ ?(\d{1,9}(?:\.\d{1,9})?)")
+
+
 def _parse_ratio(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            raise ValueError(f"{value!r} is not a number or a ratio such as 1/48") from None
-    return value
+    if not isinstance(value, str):
+        return value
+    ratio = _RATIO.fullmatch(value.strip())
+    if ratio is None or float(ratio[2]) == 0:
+        raise ValueError(f"{value!r} is not a number or a ratio such as 1/48")
+    return float(Fraction(ratio[1]) / Fraction(ratio[2]))
 
 
 def _listed(value: Any) -> Any:
@@ -60,6 +97,21 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _plain_name(value: str) -> str:
+    if not _NAME.fullmatch(value) or len(value.encode()) > MAX_NAME_BYTES:
+        raise ValueError(
+            f"{value!r} is no name; wanted are letters, digits, _ . and -, the first a letter or a "
+            f"digit, at most {MAX_NAME_BYTES} bytes"
+        )
+    return value
+
+
+MAX_NAME_BYTES = 100
+MAX_VALUES = 100_000
+_NAME = re.compile(r"[^\W_][\w.-]*")
+Name = Annotated[str, AfterValidator(_plain_name)]
+"""Of a scenario or a recipe, and of the folder that it gets: never a path."""
+
 Precision = Literal["fp32", "bf16"]
 Db = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Cbr = Annotated[float, BeforeValidator(_parse_ratio), Field(gt=0, le=10, allow_inf_nan=False)]
@@ -70,12 +122,15 @@ class Steps(Settings):
 
     start: Db = Field(alias="from")
     stop: Db = Field(alias="to")
-    step: float = Field(gt=0)
+    step: float = Field(gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.stop < self.start:
             raise ValueError(f"from ({self.start:g}) is above to ({self.stop:g})")
+        if (self.stop - self.start) / self.step >= MAX_VALUES:
+            count = (self.stop - self.start) / self.step + 1
+            raise ValueError(f"{count:,.0f} values; at most {MAX_VALUES:,} are allowed")
         return self
 
     def values(self) -> tuple[float, ...]:
@@ -124,32 +179,29 @@ class CodecSettings(Settings):
 def load_settings(path: Path, model: type[S]) -> S:
     """Read a YAML file into ``model``; raises InputError that names file, key and what is allowed.
 
-    A key ``name`` that the file leaves out is the file's name. A key ``base`` names another file,
-    relative to this one, whose keys hold where this one has none.
+    A key ``name`` that the file leaves out is made of the file's name. A key ``base`` names another
+    file, relative to this one, whose keys hold where this one has none.
     """
-    data = _read_mapping(path)
+    data = read_mapping(path)
     if "name" in model.model_fields:
-        data.setdefault("name", path.stem)
-    if "base" in data:
-        data = _read_mapping(path.parent / str(data.pop("base"))) | data
+        data.setdefault("name", usable_name(path.stem))
+    base = data.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise InputError(f"{path}: base: {base!r} is no file name")
+        data = read_mapping(path.parent / base) | data
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{path}: {first_error(error)}") from None
+        raise InputError(f"{path}: {first_error(error)}") from error
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {one_line(error)}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: must hold keys and values, such as 'snr_db: [1, 5, 9]'")
-    return data
+def usable_name(text: str) -> str:
+    """A name as :data:`Name` allows it, as close to a text as can be."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-._")
+    while len(name.encode()) > MAX_NAME_BYTES:
+        name = name[:-1]
+    return name or "unnamed"
 
 
 def first_error(error: ValidationError) -> str:

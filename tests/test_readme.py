@@ -50,9 +50,7 @@ def test_the_example_trains_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         }
     )
     plan, store = plan_sweep(scenario), Store(tmp_path / "results")
-    import torch
-
-    run_points(plan, store, device=torch.device("cpu"))
+    run_points(plan, store)
     summary: pd.DataFrame = collect(plan, store, tmp_path / "results")
     assert list(summary["label"]) == ["Mine", "bpg_ldpc"]
 

@@ -20,7 +20,7 @@ from linksim.metrics.meter import Meter
 from linksim.provenance import machine
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import Plan, plan_sweep
-from linksim.sweep.run import PreparedCodec
+from linksim.sweep.prepared import PreparedCodec
 from linksim.sweep.scenario import ImagesSettings, Scenario
 
 T = TypeVar("T")

@@ -1,61 +1,108 @@
 """The command line: ``python -m linksim`` or ``linksim``."""
 
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
 
-from linksim.errors import InputError, PointsFailedError
+from linksim.cli.console import PlainConsole
+from linksim.errors import InputError, PointsFailedError, one_line, printable
 from linksim.runtime import keep_freed_memory
+
+
+class StoppedError(Exception):
+    """Ctrl-C, with what is kept."""
+
+
+class _Commands(TyperGroup):
+    """The commands. Typer itself would swallow what a KeyboardInterrupt says."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise StoppedError(str(stop) or "what was finished is kept") from None
+
 
 app = typer.Typer(
     name="linksim",
+    cls=_Commands,
     help="Wireless image transmission, end to end: neural and classical codecs over one link.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
+console = PlainConsole()
+
+DEBUG = "--debug"
+DebugOption = Annotated[
+    bool, typer.Option(DEBUG, help="Show the traceback of an error.", expose_value=False)
+]
 
 OutOption = Annotated[Path, typer.Option(help="Folder for result folders.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if any.")]
 
 
+@app.callback()
+def options(debug: DebugOption = False) -> None:
+    """Wireless image transmission, end to end: neural and classical codecs over one link."""
+
+
 @app.command()
 def run(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file (YAML).")],
+    scenario: Annotated[
+        str, typer.Argument(help="A scenario file (YAML), or a name that 'scenarios' lists.")
+    ],
     out: OutOption = Path("results"),
     device: DeviceOption = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through together.")] = 1,
-    overwrite: Annotated[bool, typer.Option(help="Compute finished points again.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Compute finished points again, replace tables.")
+    ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Say what would be computed, and how long it takes.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the points, by Dask.")
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
     ] = None,
+    debug: DebugOption = False,
 ) -> None:
     """Work off a scenario: every codec at every SNR and bandwidth, into tables.
 
     Finished points are kept: a run that was cut off goes on, a finished one does nothing.
     """
     from linksim.cli.run import run_scenario
+    from linksim.sweep.options import RunOptions
 
     run_scenario(
         scenario,
         out=out,
-        device=device,
         limit=limit,
-        batch_size=batch_size,
+        options=RunOptions(
+            device=device, batch_size=batch_size, workers=workers, scheduler=scheduler
+        ),
         overwrite=overwrite,
-        workers=workers,
-        scheduler=scheduler,
+        dry=dry,
         console=console,
     )
+
+
+@app.command()
+def scenarios(
+    name: Annotated[str | None, typer.Argument(help="Print this one.")] = None,
+) -> None:
+    """List the scenarios that come with linksim, or print one."""
+    from linksim.cli.run import list_scenarios
+
+    list_scenarios(name, console)
 
 
 @app.command()
@@ -63,9 +110,9 @@ def plot(
     results: Annotated[Path, typer.Argument(help="A result folder, or a folder of them.")],
 ) -> None:
     """Draw the figures of result folders from their tables: PDF, SVG and PNG."""
-    from linksim.plot.draw import plot_results
+    from linksim.entrance import plot as drawn
 
-    for path in plot_results(results):
+    for path in drawn(results):
         console.print(str(path), soft_wrap=True, highlight=False)
 
 
@@ -260,11 +307,16 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        print(f"linksim: {error}", file=sys.stderr)
-        sys.exit(2)
+        _tell(error, status=2)
     except PointsFailedError as error:
-        print(f"linksim: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("linksim: stopped; what was finished is kept", file=sys.stderr)
+        _tell(error, status=1)
+    except StoppedError as stop:
+        print(f"linksim: stopped; {printable(str(stop))}", file=sys.stderr)
         sys.exit(130)
+
+
+def _tell(error: Exception, *, status: int) -> None:
+    if DEBUG in sys.argv:
+        traceback.print_exception(error)
+    print(f"linksim: {printable(one_line(error))}", file=sys.stderr)
+    sys.exit(status)

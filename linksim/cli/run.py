@@ -1,124 +1,135 @@
-"""``linksim run``: plan, progress, tables, and what was found."""
+"""``linksim run`` and ``linksim scenarios``: plan, progress, tables, and what was found."""
 
 import logging
-from collections.abc import Callable
-from functools import partial
+import math
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
+from rich.table import Table
 
 from linksim.cli.tables import result_tables, until_in_words
-from linksim.devices import pick_device
-from linksim.errors import InputError
+from linksim.entrance import PreparedRun, prepare_run
+from linksim.errors import printable
 from linksim.progress import counting_progress
-from linksim.results.collect import collect
-from linksim.sweep.plan import Plan, Point, plan_sweep
-from linksim.sweep.run import run_points
-from linksim.sweep.scenario import Scenario, load_scenario
-from linksim.sweep.store import Store
+from linksim.sweep.estimate import estimates
+from linksim.sweep.options import RunOptions
+from linksim.sweep.plan import Point
+from linksim.sweep.shipped import about_scenario, scenario_names, scenario_path
 
 
 def run_scenario(
-    path: Path,
+    scenario: str,
     *,
     out: Path,
-    device: str,
     limit: int | None,
-    batch_size: int,
+    options: RunOptions,
     overwrite: bool,
-    workers: int | None,
-    scheduler: str | None,
+    dry: bool,
     console: Console,
 ) -> None:
-    """Work off a scenario file into ``out/<name>``; raises InputError."""
-    scenario = _limited(load_scenario(path), limit)
-    run = _runner(device, batch_size, workers, scheduler)
-    plan = plan_sweep(scenario)
-    folder = out / scenario.name
-    store = Store(folder)
-    if overwrite:
-        store.forget(point.key for point in plan.points)
-    missing = [point for point in plan.points if point.key not in store]
-    if missing:
-        _compute(plan, missing, store, run, console)
-    summary = collect(plan, store, folder)
-    for table in result_tables(summary, folder, scenario):
+    """Work off a scenario into ``out/<name>``, or say what that would be; raises InputError."""
+    _log_to(console)
+    run = prepare_run(scenario, out, limit=limit)
+    if dry:
+        _show_what_is_left(run, options, overwrite=overwrite, console=console)
+        return
+    plan, folder = run.plan, run.folder
+    summary = _finish(run, options, overwrite=overwrite, console=console)
+    for table in result_tables(summary, folder, plan.scenario):
         console.print(table)
-    if scenario.until is not None:
-        console.print(until_in_words(summary, scenario.until))
-    done = len(plan.points) - len(missing)
+    if plan.scenario.until is not None:
+        console.print(until_in_words(summary, plan.scenario.until))
+    computed = len(plan.points) if overwrite else len(run.missing)
+    done = len(plan.points) - computed
     console.print(
-        f"{len(missing)} of {len(plan.points)} points computed, {done} were finished before."
-        if missing
+        f"{computed} of {len(plan.points)} points computed, {done} were finished before."
+        if computed
         else f"All {len(plan.points)} points were finished before: nothing to do."
     )
     console.print(f"Tables in {folder}; figures with: python -m linksim plot {folder}")
 
 
-def _runner(
-    device: str, batch_size: int, workers: int | None, scheduler: str | None
-) -> Callable[..., None]:
-    """What computes the points: this process, or Dask."""
-    if workers is None and scheduler is None:
-        return partial(run_points, device=pick_device(device), batch_size=batch_size)
-    if workers is not None and scheduler is not None:
-        raise InputError("give --workers or --scheduler, not both: a scheduler has its workers")
-    try:
-        from linksim.sweep.cluster import run_points_on_dask
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--workers and --scheduler need {error.name}; install it: pip install "
-            "'linksim[cluster]'"
-        ) from None
-    if scheduler is None:
-        pick_device(device)  # a wrong one is told at once
-    return partial(
-        run_points_on_dask,
-        workers=workers,
-        scheduler=scheduler,
-        device=device,
-        batch_size=batch_size,
+def list_scenarios(name: str | None, console: Console) -> None:
+    """The shipped scenarios with their first words, or the text of one; raises InputError."""
+    if name is not None:
+        print(scenario_path(name).read_text(encoding="utf-8"), end="")
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for known in scenario_names():
+        table.add_row(known, about_scenario(known))
+    console.print(table)
+    console.print("Run one by its name: linksim run quick. Its text: linksim scenarios quick")
+
+
+def _show_what_is_left(
+    run: PreparedRun, options: RunOptions, *, overwrite: bool, console: Console
+) -> None:
+    """A line a codec: its points, those that are there, and how long the others will take."""
+    missing = run.plan.points if overwrite else run.missing
+    table = Table(title=f"{run.plan.scenario.name}, into {run.folder}", title_justify="left")
+    for heading in ("codec", "points", "there", "to compute", "time"):
+        table.add_column(heading, justify="left" if heading == "codec" else "right")
+    found = estimates(run.plan, missing, options)
+    for one in found:
+        there = one.points - one.missing
+        cells = map(str, (one.points, there, one.missing))
+        table.add_row(one.label, *cells, _duration(one.seconds) if one.missing else "-")
+    console.print(table)
+    points = len(run.plan.points)
+    least = "at least " if run.plan.scenario.until else ""
+    shared = f", shared by {options.workers} workers" if options.workers else ""
+    total = _duration(sum(one.seconds for one in found))
+    console.print(
+        f"{len(missing)} of {points} points are to be computed: {least}{total}{shared}."
+        if missing
+        else f"All {points} points are there: nothing to compute."
     )
 
 
-def _limited(scenario: Scenario, limit: int | None) -> Scenario:
-    if limit is None:
-        return scenario
-    images = scenario.images.model_copy(update={"limit": limit})
-    return scenario.model_copy(update={"images": images})
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _compute(
-    plan: Plan,
-    missing: list[Point],
-    store: Store,
-    run: Callable[..., None],
-    console: Console,
-) -> None:
-    until = plan.scenario.until  # then nobody knows how many trials there will be
-    total = None if until else len(missing) * len(plan.items) * plan.scenario.trials
+def _log_to(console: Console) -> None:
+    """What takes long is told, such as a codec that measures its channel, and what is amiss."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_time=False, show_path=False)],
+    )
+    for name in ("linksim", "baselines"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def _finish(
+    run: PreparedRun, options: RunOptions, *, overwrite: bool, console: Console
+) -> pd.DataFrame:
+    """Compute what is missing under a progress bar; returns the summary."""
+    scenario, links = run.plan.scenario, run.plan.links
+    missing = run.plan.points if overwrite else run.missing
+    if not missing:
+        return run.finish(options)
+    transmissions = len(missing) * len(run.plan.items) * scenario.trials
+    # with until nobody knows how many trials there will be
+    total = None if scenario.until else transmissions
     with counting_progress(console, "{task.description}") as progress:
-        task = progress.add_task(plan.scenario.name, total=total)
-
-        # What takes long is told: a codec that measures its channel logs it.
-        logging.basicConfig(
-            level=logging.WARNING,
-            format="%(message)s",
-            handlers=[RichHandler(console=console, show_time=False, show_path=False)],
-        )
-        for name in ("linksim", "baselines"):
-            logging.getLogger(name).setLevel(logging.INFO)
+        task = progress.add_task(scenario.name, total=total)
 
         def on_start(point: Point) -> None:
             what = f"{point.codec.label}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
             what += f"  {point.knowledge.name}" if point.knowledge else ""
-            what += f"  {point.link.shown_name}" if len(plan.links) > 1 else ""
-            progress.update(task, description=what)
+            what += f"  {point.link.shown_name}" if len(links) > 1 else ""
+            progress.update(task, description=escape(printable(what)))
 
-        run(
-            plan,
-            store,
+        return run.finish(
+            options,
+            overwrite=overwrite,
             on_start=on_start,
             on_image=lambda count: progress.advance(task, count),
         )

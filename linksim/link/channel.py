@@ -7,14 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from linksim.link.constellation import Constellation
-from linksim.link.slots import Waveform
 from linksim.settings import Settings
+
+if TYPE_CHECKING:  # flat channels rest on no line of OFDM
+    from linksim.link.slots import Waveform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class Arrival:
     uses: Tensor
     pilots: Tensor | None = None
     padding: Tensor | None = None
-    waveform: Waveform | None = None
+    waveform: "Waveform | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,11 @@ class ChannelSettings(Settings, ABC):
     def shown_name(self) -> str:
         """The label, or the settings in words."""
         return self.label or self.name
+
+    def as_data(self) -> dict[str, Any]:
+        """The settings as a scenario would write them."""
+        found = self.type or f"{type(self).__module__}:{type(self).__qualname__}"
+        return {**self.model_dump(mode="json", by_alias=True), "type": found}
 
     def data_symbols(self, uses: int) -> int:
         """How many data symbols that many complex channel uses carry."""

@@ -7,6 +7,7 @@ frame --> unit power per image --> points, if asked for --> channel --> equalise
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,8 +17,10 @@ from linksim.codec import CodedBits, Frame, Received
 from linksim.errors import InputError
 from linksim.link.channel import Arrival, ChannelSettings, Realisation
 from linksim.link.equalizer import Equalizer, equalize
-from linksim.link.slots import Waveform
 from linksim.units import snr_db_to_no
+
+if TYPE_CHECKING:  # flat channels rest on no line of OFDM
+    from linksim.link.slots import Waveform
 
 _DRAWS_KEPT = 8  # of a probe, which is asked for the same ones at one SNR after the other
 
@@ -43,7 +46,7 @@ class Ledger:
     padding_bits: Tensor
     side_info_bits: Tensor
     padding_symbols: Tensor | None = None
-    waveform: Waveform | None = None
+    waveform: "Waveform | None" = None
 
     def columns(self) -> dict[str, Tensor]:
         """What a table of results holds: the counts by name, each [B], and for OFDM ``papr_db``,

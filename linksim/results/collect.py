@@ -26,7 +26,7 @@ from linksim.sweep.store import Store
 from linksim.tables import write_table
 
 
-def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
+def collect(plan: Plan, store: Store, folder: Path, file: str | None = None) -> pd.DataFrame:
     """Derive the tables from the finished points; returns the summary.
 
     rows.parquet: one line an image, trial and point. summary.csv: one a point. compare.csv: codecs
@@ -34,6 +34,8 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     versions, weights' hashes and the machine. complexity.csv, published.csv, pictures/: what the
     codecs cost, what others published and reconstructions, where the scenario asks for them. What
     an earlier run left and this scenario does not ask for goes, and so do figures of other tables.
+
+    file: name of the scenario's file, for the manifest.
     """
     scenario = plan.scenario
     before = _digests(folder)
@@ -46,7 +48,7 @@ def collect(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     _write_or_remove(
         folder / "compare.csv", compare(rows, own) if len(scenario.codecs) > 1 else None
     )
-    text = json.dumps(_manifest(plan), indent=2) + "\n"
+    text = json.dumps(_manifest(plan, file), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
     _write_or_remove(
         folder / "complexity.csv",
@@ -88,6 +90,8 @@ def _labelled(store: Store, point: Point) -> pd.DataFrame:
     """The rows of a point under the names that the scenario gives codec and knowledge."""
     rows = store.read([point.key])
     rows.insert(0, "label", point.codec.label)
+    rows.insert(1, "codec", point.codec.codec)
+    rows.insert(3, "channel", point.link.shown_name)
     if point.knowledge is not None:
         rows.insert(list(rows).index("cbr") + 1, "snr_knowledge", point.knowledge.name)
     return rows
@@ -108,14 +112,16 @@ def _complexity(codecs: Sequence[CodecSettings], side: int) -> pd.DataFrame:
     return pd.DataFrame(lines).reindex(columns=columns).astype(dict.fromkeys(columns[2:], "Int64"))
 
 
-def _manifest(plan: Plan) -> dict[str, Any]:
+def _manifest(plan: Plan, file: str | None) -> dict[str, Any]:
     links = plan.links
     several = len(links) > 1
     return {
+        "file": file,
         "scenario": plan.scenario.model_dump(mode="json", by_alias=True),
         "channel": {link.shown_name: link.name for link in links} if several else links[0].name,
         "images": list(plan.names),
         "codecs": dict(plan.codecs),
+        "made_of": dict(plan.made_of),
         "points": [
             {"label": p.codec.label, "cbr": p.cbr, "snr_db": p.snr_db}
             | ({} if p.knowledge is None else {"snr_knowledge": p.knowledge.name})

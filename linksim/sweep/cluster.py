@@ -10,11 +10,9 @@ Only this process writes to the store. Needs the extra ``linksim[cluster]``.
 import logging
 import signal
 import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,12 +23,15 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin, as_completed
 from torch import Tensor
 
 from linksim.devices import pick_device
-from linksim.errors import InputError, PointsFailedError, one_line
+from linksim.errors import InputError, one_line
 from linksim.metrics.meter import Meter
 from linksim.runtime import keep_freed_memory
+from linksim.sweep.failures import Cause, Failed
+from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Plan, Point, plan_sweep
-from linksim.sweep.run import PreparedCodec, prepare
-from linksim.sweep.scenario import Scenario
+from linksim.sweep.prepare import prepare
+from linksim.sweep.prepared import PreparedCodec
+from linksim.sweep.scenario import Scenario, as_data
 from linksim.sweep.store import Store
 
 CONNECT_SECONDS = 5
@@ -47,57 +48,36 @@ class Done:
     pictures: dict[str, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failed:
-    """A point that ended in an error: which, in one line, and whether bad input caused it."""
-
-    reason: str
-    bad_input: bool
-
-
 def run_points_on_dask(
     plan: Plan,
+    points: Sequence[Point],
     store: Store,
+    options: RunOptions,
     *,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    device: str = "auto",
-    batch_size: int = 1,
-    on_start: Callable[[Point], None] = lambda point: None,
-    on_image: Callable[[int], None] = lambda count: None,
-) -> None:
-    """Compute the points that the store does not hold, to the rows that a serial run gives.
+    on_start: Callable[[Point], None],
+    on_image: Callable[[int], None],
+) -> dict[str, Failed]:
+    """Compute points, to the rows that a serial run gives; those that failed, by their keys.
 
-    workers: how many processes to start here. scheduler: in their place, the address of a Dask
-    scheduler; its workers must find the files that the scenario names. device: of every worker.
-    on_start, on_image: as for :func:`linksim.sweep.run.run_points`; the count is negative where a
-    point begins anew.
-
-    A point whose worker dies is done again by another. A point that fails does not stop the
-    others: at the end each is logged, and the first of them raised, as InputError or, if any failed
-    for another reason than bad input, as PointsFailedError. InputError also for a scheduler that
-    does not answer.
+    The workers of a scheduler must find the files that the scenario names. A point whose worker
+    dies is done again by another. InputError for a scheduler that does not answer.
     """
-    points = {point.key: point for point in plan.points if point.key not in store}
+    of_key = {point.key: point for point in points}
     run = f"linksim-{uuid4().hex}"
-    threads = torch.get_num_threads()  # sums can depend on it in the last bit
-    session = _Session(run, plan.scenario, device, batch_size, threads, is_child=scheduler is None)
+    session = _Session(run, plan.scenario, options)
     failed: dict[str, Failed] = {}
-    with _client(workers, scheduler) as client, _joined(client, session, run):
-        client.subscribe_topic(run, _Events(points, on_start, on_image))
-        futures = client.map(_compute, list(points), run=run, pure=False)
-        key_of = dict(zip((future.key for future in futures), points, strict=True))
+    with _client(options.workers, options.scheduler) as client, _joined(client, session, run):
+        client.subscribe_topic(run, _Events(of_key, on_start, on_image))
+        futures = client.map(_compute, list(of_key), run=run, pure=False)
+        key_of = dict(zip((future.key for future in futures), of_key, strict=True))
         for future in as_completed(futures, raise_errors=False):
             outcome, key = _outcome(future), key_of[future.key]
             future.release()
             if isinstance(outcome, Failed):
                 failed[key] = outcome
                 continue
-            for name, image in outcome.pictures.items():
-                store.write_picture(key, name, image)
-            store.write(key, outcome.rows)
-    if failed:
-        raise _report(failed, points)
+            store.write(key, outcome.rows, outcome.pictures)
+    return failed
 
 
 @contextmanager
@@ -153,22 +133,11 @@ def _compute(key: str, *, run: str) -> Done | Failed:
 class _Session(WorkerPlugin):
     """A sweep on one worker: its plan, made again from the scenario, and its prepared codecs."""
 
-    def __init__(
-        self,
-        run: str,
-        scenario: Scenario,
-        device: str,
-        batch_size: int,
-        threads: int,
-        *,
-        is_child: bool,
-    ) -> None:
+    def __init__(self, run: str, scenario: Scenario, options: RunOptions) -> None:
         self._run = run
-        self._scenario = scenario
-        self._device = device
-        self._batch_size = batch_size
-        self._threads = threads
-        self._is_child = is_child
+        self._scenario = as_data(scenario)  # a user's channel is found by name there, as here
+        self._options = options
+        self._threads = torch.get_num_threads()  # sums can depend on it in the last bit
         self._plan: Plan | None = None
         self._prepared: dict[str, PreparedCodec] = {}
         self._meter = Meter(scenario.metrics)
@@ -177,7 +146,7 @@ class _Session(WorkerPlugin):
         """Called by Dask on the worker."""
         self._worker = worker
         self._one_at_a_time = threading.Lock()  # generators of random numbers are the process's
-        if self._is_child:  # Ctrl-C in a terminal reaches all its processes; the first one ends us
+        if self._options.scheduler is None:  # a child: Ctrl-C reaches it too; the parent ends it
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         keep_freed_memory()
         for name in _LOGGERS:
@@ -189,15 +158,13 @@ class _Session(WorkerPlugin):
         with self._one_at_a_time:
             try:
                 return self._done(key)
-            except InputError as error:
-                return Failed(reason=str(error), bad_input=True)
             except Exception as error:
-                return Failed(reason=_in_one_line(error), bad_input=False)
+                return Failed.of(error)
 
     def _done(self, key: str) -> Done:
         torch.set_num_threads(self._threads)
         if self._plan is None:
-            self._plan = plan_sweep(self._scenario)
+            self._plan = plan_sweep(Scenario.model_validate(self._scenario))
         plan = self._plan
         point = next((point for point in plan.points if point.key == key), None)
         if point is None:
@@ -215,8 +182,8 @@ class _Session(WorkerPlugin):
         tell(0)
         name = point.codec.label
         if name not in self._prepared:
-            device = pick_device(self._device)
-            self._prepared[name] = prepare(plan, point.codec, self._meter, device, self._batch_size)
+            device, batch_size = pick_device(self._options.device), self._options.batch_size
+            self._prepared[name] = prepare(plan, point.codec, self._meter, device, batch_size)
         pictures: dict[str, Tensor] = {}
 
         def keep(image_name: str, image: Tensor) -> None:
@@ -244,7 +211,7 @@ class _Events:
         point = self._points[key]
         if done == 0:
             if key in self._done:
-                _log.warning("a worker died; its point is done again: %s", _named(point))
+                _log.warning("a worker died; its point is done again: %s", point.in_words)
             self._on_start(point)
         self._on_image(done - self._done.get(key, 0))
         self._done[key] = done
@@ -257,27 +224,4 @@ def _outcome(future: Any) -> Done | Failed:
         return outcome
     error = future.exception()
     reason = str(error) if error is not None else f"the task was {future.status}"
-    return Failed(reason=" ".join(reason.split()), bad_input=False)
-
-
-def _report(failed: Mapping[str, Failed], points: Mapping[str, Point]) -> Exception:
-    """The error to raise; where it names one of several points, all are logged, in their order."""
-    lines = [f"{_named(p)}: {failed[key].reason}" for key, p in points.items() if key in failed]
-    if len(lines) > 1:
-        for line in lines:
-            _log.error("%s", line)
-    message = f"{len(lines)} of {len(points)} points failed, the others are kept; {lines[0]}"
-    if all(failure.bad_input for failure in failed.values()):
-        return InputError(message)
-    return PointsFailedError(message)
-
-
-def _named(point: Point) -> str:
-    return f"{point.codec.label} at cbr {point.cbr:.4g} and {point.snr_db:g} dB"
-
-
-def _in_one_line(error: Exception) -> str:
-    """Kind and message of an error, and where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return " ".join(f"{type(error).__name__}: {error}".split()) + place
+    return Failed(reason=" ".join(reason.split()), cause=Cause.OTHER)

@@ -1,25 +1,34 @@
 """A scenario as points, each named by everything that determines its rows."""
 
+import difflib
 import hashlib
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from linksim.codec_lookup import find_codec, resolved_options
+from linksim.errors import InputError
 from linksim.files import file_digest
 from linksim.images.sets import ImageItem, open_images
 from linksim.link.knowledge import SnrKnowledge
 from linksim.link.link import Link
+from linksim.metrics.table import METRICS, find_metric
+from linksim.plugins import plain_name, sources_of_class
 from linksim.settings import CodecSettings
+from linksim.sources import Sources, SourceTree
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.store import content_key
 from linksim.zoo import weights_path
 
-VERSIONED = ("linksim", "torch", "sionna")
+VERSIONED = ("torch", "torchvision", "sionna", "av", "pillow", "numpy", "scipy")
+HARNESS = ("linksim.sweep.prepared", "linksim.images.sets")
+"""Modules that every row rests on, with all that they import."""
+
+_SCAN = "linksim.selective_scan.kernel"
+
 KEPT_BYTES = 2 * 1024**3
 
 
@@ -28,6 +37,7 @@ class Point:
     """One codec over one channel at one CBR and one SNR; ``key`` names its rows in the store.
 
     knowledge: what each side believes of the SNR; None where the scenario says nothing of it.
+    pictures: names of the images whose reconstructions it keeps; they are not part of the key.
     """
 
     codec: CodecSettings
@@ -38,12 +48,19 @@ class Point:
     key: str
     pictures: tuple[str, ...]
 
+    @property
+    def in_words(self) -> str:
+        """Which it is, for messages."""
+        return f"{self.codec.label} at cbr {self.cbr:.4g} and {self.snr_db:g} dB"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A scenario's images and points, before anything is computed.
 
     names: of the items. codecs: what :func:`codec_identity` says of each, by its label.
+    made_of: all else that the keys cover, and the digest of every source file by the name of its
+    module.
     """
 
     scenario: Scenario
@@ -51,11 +68,16 @@ class Plan:
     items: Sequence[ImageItem]
     names: tuple[str, ...]
     codecs: Mapping[str, Mapping[str, Any]]
+    made_of: Mapping[str, Any]
     points: tuple[Point, ...]
 
 
 def plan_sweep(scenario: Scenario) -> Plan:
-    """Open the images, check the codecs and name every point; raises InputError."""
+    """Open the images, check the codecs and name every point; raises InputError.
+
+    A key covers all that determines a point's rows, and nothing else: no label, no order, no
+    picture. A metric that is named twice, or in another order, is the same.
+    """
     images = scenario.images
     opened = open_images(
         images.source,
@@ -66,32 +88,36 @@ def plan_sweep(scenario: Scenario) -> Plan:
         limit=images.limit,
         max_pixels=images.max_pixels,
     )
+    _check_pictures(scenario, opened.names)
     items, digest = _kept_and_digested(opened)
     links = tuple(Link(channel, scenario.equalizer) for channel in scenario.channel)
-    common = {
-        "versions": {name: version(name) for name in VERSIONED},
+    tree = _Tree()
+    codecs = {codec.label: _identity(codec, tree) for codec in scenario.codecs}
+    channels = {link.shown_name: _channel_identity(link, tree) for link in links}
+    common: dict[str, Any] = {
+        "harness": tree.digest_of_modules(HARNESS),
         "seed": scenario.seed,
         "images": digest,
-        "trials": scenario.trials,
-        "metrics": scenario.metrics,
+        "metrics": {
+            find_metric(name).name: _metric_identity(name, tree) for name in scenario.metrics
+        },
+        "versions": {name: version(name) for name in VERSIONED},
     }
-    if scenario.until is not None:
-        common["until"] = scenario.until.model_dump()
-    names = set(opened.names)
-    codecs = {codec.label: codec_identity(codec) for codec in scenario.codecs}
-    points = []
+    common |= (
+        {"trials": scenario.trials}
+        if scenario.until is None
+        else {"until": {**scenario.until.model_dump(), "metric": scenario.until.column}}
+    )
+    names, points = set(opened.names), []
     for codec, link in product(scenario.codecs, links):
         for cbr, snr_db, knowledge in product(
             scenario.cbr, scenario.snr_db, scenario.snr_knowledge or (None,)
         ):
-            first = link is links[0]
-            pictures = _pictures_of(scenario, cbr, snr_db, knowledge, names) if first else ()
             what = {**common, "codec": codecs[codec.label], "cbr": cbr, "snr_db": snr_db}
-            what |= {"channel": link.name, "pictures": pictures}
-            if link.shown_name != link.name:
-                what["channel_label"] = link.shown_name
+            what["channel"] = channels[link.shown_name]
             if knowledge is not None:
                 what["snr_knowledge"] = knowledge.model_dump(exclude={"label"})
+            first = link is links[0]
             points.append(
                 Point(
                     codec=codec,
@@ -100,7 +126,7 @@ def plan_sweep(scenario: Scenario) -> Plan:
                     snr_db=snr_db,
                     knowledge=knowledge,
                     key=content_key(what),
-                    pictures=pictures,
+                    pictures=_pictures_of(scenario, cbr, snr_db, knowledge, names) if first else (),
                 )
             )
     return Plan(
@@ -109,36 +135,148 @@ def plan_sweep(scenario: Scenario) -> Plan:
         items=items,
         names=opened.names,
         codecs=codecs,
+        made_of={**common, "channels": channels, "sources": tree.met()},
         points=tuple(points),
     )
 
 
 def codec_identity(settings: CodecSettings) -> dict[str, Any]:
     """All that determines a codec's output: class, options, files that options name, weights,
-    precision and, for a codec outside linksim, the digest of its source file."""
+    precision, and one digest of the sources that it rests on."""
+    return _identity(settings, _Tree())
+
+
+class _Tree:
+    """The sources met so far."""
+
+    def __init__(self) -> None:
+        self._tree = SourceTree()
+        self._met: dict[str, str] = {}
+
+    def of(self, cls: Any) -> dict[str, Any]:
+        """What a class's behaviour rests on: a digest of its sources, versions of the installed
+        packages that a user's class imports, and the compiled scan, where there are such."""
+        sources = sources_of_class(cls, self._tree)
+        found: dict[str, Any] = {"sources": self._meet(sources)}
+        unknown = sources.packages - _KNOWN_IMPORTS
+        if unknown:
+            distributions = packages_distributions()
+            names = {name for top in unknown for name in distributions.get(top, ())}
+            found["versions"] = {name: version(name) for name in sorted(names)}
+        if _SCAN in sources.digests:
+            from linksim.selective_scan.kernel import KERNEL
+
+            found["scan_kernel"] = "none" if KERNEL is None else file_digest(Path(KERNEL._name))
+        return found
+
+    def digest_of_modules(self, names: Sequence[str]) -> str:
+        return self._meet(self._tree.of_modules(names))
+
+    def _meet(self, sources: Sources) -> str:
+        self._met |= sources.digests
+        return sources.digest
+
+    def met(self) -> dict[str, str]:
+        """Digests of all source files, by the names of their modules."""
+        return dict(sorted(self._met.items()))
+
+
+_KNOWN_IMPORTS = frozenset(
+    (
+        *("PIL", "av", "numpy", "scipy", "sionna", "torch", "torchvision"),
+        *("lightning", "pandas", "pyarrow", "pydantic", "rich", "safetensors", "yaml"),
+        *("mamba_ssm", "causal_conv1d", "triton", "dask", "distributed"),
+    )
+)
+"""Imports of linksim itself: those of VERSIONED, and those on which no number depends."""
+
+
+def _identity(settings: CodecSettings, tree: _Tree) -> dict[str, Any]:
     cls = find_codec(settings.codec)
-    package = cls.__module__.partition(".")[0]
-    source = None if package in ("linksim", "baselines") else inspect.getsourcefile(cls)
     options = resolved_options(settings)
     return {
-        "class": f"{cls.__module__}.{cls.__qualname__}",
+        "class": plain_name(cls),
         "options": options,
-        **_digests_of_files(options),
+        "files": _digests_of_files(options, cls.file_options),
         "weights": settings.weights and file_digest(weights_path(settings.weights)),
         "precision": settings.precision,
-        "source": source and file_digest(Path(source)),
+        **tree.of(cls),
     }
 
 
-def _digests_of_files(options: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of every file that an option names, or that lies in a folder that one names."""
+def _channel_identity(link: Link, tree: _Tree) -> dict[str, Any]:
+    channel = link.channel
+    files = [value for value in dict(channel).values() if isinstance(value, Path)]
+    return {
+        "class": plain_name(type(channel)),
+        "settings": channel.model_dump(mode="json", exclude={"type", "label"}),
+        "equalizer": link.equalizer,
+        "files": [file_digest(path) for path in files if path.is_file()],
+        **tree.of(type(channel)),
+    }
+
+
+def _metric_identity(name: str, tree: _Tree) -> dict[str, Any]:
+    """Of a user's own metric, what it rests on; linksim's belong to the harness."""
+    function = find_metric(name).function
+    return {} if name in METRICS or function is None else tree.of(function)
+
+
+def _digests_of_files(options: Mapping[str, Any], declared: Collection[str]) -> dict[str, str]:
+    """SHA-256 of every file that an option names.
+
+    Of an option that the codec declares to name files, whatever stands in it is a file or a
+    folder. Of the others, a text with a suffix that names a file, at any depth.
+    """
     digests: dict[str, str] = {}
-    for value in options.values():
-        path = Path(value) if isinstance(value, str) else None
-        if path is not None and path.exists():
-            files = [path] if path.is_file() else sorted(path.rglob("*"))
-            digests |= {str(file): file_digest(file) for file in files if file.is_file()}
+    for name, value in options.items():
+        for text in _texts(value):
+            path = Path(text)
+            if name in declared and path.is_dir():
+                files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+            else:
+                files = [path] if (name in declared or path.suffix) and _is_file(path) else []
+            digests |= {str(file): file_digest(file) for file in files}
     return digests
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All text in an option's value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _texts(part)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long a name, or one with a zero byte
+        return False
+
+
+def _check_pictures(scenario: Scenario, names: Sequence[str]) -> None:
+    """Raise InputError for a picture of an image that is not there; those beyond a limit are."""
+    wanted = scenario.pictures.images if scenario.pictures else ()
+    unknown = [name for name in wanted if name not in set(names)]
+    if not unknown:
+        return
+    images = scenario.images
+    if images.limit is not None:
+        names = open_images(images.source, root=images.root, split=images.split).names
+        unknown = [name for name in unknown if name not in set(names)]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {_some(names)}"
+        raise InputError(f"pictures.images: {unknown[0]!r} is no image of this set; {hint}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f", … ({len(names)} of them)" if len(names) > 3 else "")
 
 
 def _kept_and_digested(images: Sequence[ImageItem]) -> tuple[Sequence[ImageItem], str]:

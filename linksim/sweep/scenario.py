@@ -1,5 +1,6 @@
 """A scenario: which images, codecs and channel, at which SNRs and bandwidths; YAML, validated."""
 
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,18 +13,23 @@ from linksim.link.knowledge import SnrKnowledge
 from linksim.link.lookup import Channel
 from linksim.metrics.table import MetricName, find_metric
 from linksim.settings import (
+    MAX_VALUES,
     Cbr,
     CbrList,
     CodecSettings,
     Db,
+    Name,
     Settings,
     SnrList,
     load_settings,
 )
 from linksim.sweep.published import PublishedList
-from linksim.sweep.stopping import Until
+from linksim.sweep.stopping import MAX_TRIALS, Until
 
-Side = PositiveInt | tuple[PositiveInt, PositiveInt]
+MAX_SIDE = 16_384
+MAX_COMPLEXITY_SIDE = 2048
+_Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+Side = _Pixels | tuple[_Pixels, _Pixels]
 
 
 class ImagesSettings(Settings):
@@ -81,7 +87,7 @@ class Scenario(Settings):
     published: curves of others to draw beside ours, as points with their source.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: Name
     seed: int = 0
     images: ImagesSettings = ImagesSettings()
     channel: Annotated[tuple[Channel, ...], BeforeValidator(_channel_entries), Field(min_length=1)]
@@ -89,7 +95,7 @@ class Scenario(Settings):
     snr_db: SnrList
     cbr: CbrList
     snr_knowledge: KnowledgeList | None = None
-    trials: PositiveInt = 1
+    trials: PositiveInt = Field(default=1, le=MAX_TRIALS)
     until: Until | None = None
     outage: Annotated[dict[MetricName, float], Field(min_length=1)] | None = None
     metrics: tuple[MetricName, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
@@ -97,7 +103,7 @@ class Scenario(Settings):
         min_length=1
     )
     pictures: PicturesSettings | None = None
-    complexity: PositiveInt | None = None
+    complexity: PositiveInt | None = Field(default=None, le=MAX_COMPLEXITY_SIDE)
     published: PublishedList = ()
 
     @model_validator(mode="before")
@@ -119,6 +125,11 @@ class Scenario(Settings):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
+        points = prod(
+            map(len, (self.codecs, self.channel, self.cbr, self.snr_db, self.snr_knowledge or "1"))
+        )
+        if points > MAX_VALUES:
+            raise ValueError(f"{points:,} points; at most {MAX_VALUES:,} are allowed")
         flat = all(
             isinstance(channel, FlatChannel) and getattr(channel, "antennas", None) is None
             for channel in self.channel
@@ -148,3 +159,9 @@ class Scenario(Settings):
 def load_scenario(path: Path) -> Scenario:
     """Read and validate a scenario file; raises InputError."""
     return load_settings(path, Scenario)
+
+
+def as_data(scenario: Scenario) -> dict[str, Any]:
+    """What the scenario says, as a file would: what it leaves to chance is left out."""
+    data = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {**data, "channel": [channel.as_data() for channel in scenario.channel]}

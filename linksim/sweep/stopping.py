@@ -28,6 +28,9 @@ from pydantic import Field, model_validator
 from linksim.metrics.table import MetricName, find_metric
 from linksim.settings import Settings
 
+MAX_TRIALS = 1_000_000
+"""More than anybody waits for."""
+
 _TWO_SIDED = 0.975
 
 
@@ -41,7 +44,7 @@ class Until(Settings):
     metric: MetricName
     halfwidth: float = Field(gt=0, allow_inf_nan=False)
     min_trials: int = Field(default=10, ge=2)
-    max_trials: int
+    max_trials: int = Field(le=MAX_TRIALS)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -57,8 +60,11 @@ class Until(Settings):
         return find_metric(self.metric).name
 
     def trials_needed(self, first: NDArray[np.float64]) -> int:
-        """N for the values [min_trials] of the first stage."""
+        """N for the values [min_trials] of the first stage; no more than these where one of them is
+        no number, since no number of trials makes a number of their mean."""
         needed = (self._spread(first) / self.halfwidth) ** 2
+        if math.isnan(needed):
+            return self.min_trials
         return max(self.min_trials, math.ceil(min(needed, self.max_trials)))
 
     def reached(self, values: NDArray[np.float64]) -> float:
@@ -73,5 +79,6 @@ class Until(Settings):
 
 
 def trial_means(rows: pd.DataFrame, metric: str) -> NDArray[np.float64]:
-    """The metric's mean over all images in each trial of one point, in order of trials."""
-    return rows.groupby("trial", sort=True)[metric].mean().to_numpy(np.float64)
+    """The metric's mean over all images in each trial of one point, in order of trials; NaN where
+    an image has none."""
+    return rows.groupby("trial", sort=True)[metric].mean(skipna=False).to_numpy(np.float64)

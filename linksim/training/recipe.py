@@ -9,7 +9,16 @@ from linksim.images.reading import MAX_PIXELS
 from linksim.link.equalizer import Equalizer
 from linksim.link.lookup import Channel
 from linksim.metrics.table import LossName
-from linksim.settings import Cbr, CodecSettings, Db, Precision, Settings, SnrList, load_settings
+from linksim.settings import (
+    Cbr,
+    CodecSettings,
+    Db,
+    Name,
+    Precision,
+    Settings,
+    SnrList,
+    load_settings,
+)
 
 Stored = Literal["fp32", "fp16"]
 Schedule = Literal["cosine", "wsd"]
@@ -113,7 +122,7 @@ class Recipe(Settings):
     checkpoint_every: steps; the last two are kept, and those at multiples of ``keep_every``.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
+    name: Name
     seed: int = 0
     codec: CodecSettings
     initial: Literal["random", "transform"] = "random"

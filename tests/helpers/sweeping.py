@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from linksim.results.collect import collect
+from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Plan, plan_sweep
 from linksim.sweep.run import run_points
 from linksim.sweep.scenario import Scenario
@@ -20,6 +20,6 @@ def rows_of(scenario: Scenario, folder: Path, batch_size: int = 1) -> pd.DataFra
 def rows_of_plan(plan: Plan, folder: Path, batch_size: int = 1) -> pd.DataFrame:
     """The same for a scenario that is planned already."""
     store = Store(folder)
-    run_points(plan, store, device=torch.device("cpu"), batch_size=batch_size)
+    run_points(plan, store, RunOptions(device="cpu", batch_size=batch_size))
     collect(plan, store, folder)
     return pd.read_parquet(folder / "rows.parquet")

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 pytest.importorskip("distributed")
 
@@ -18,9 +17,9 @@ from distributed import LocalCluster
 from linksim.errors import InputError, PointsFailedError
 from linksim.results.collect import collect
 from linksim.sweep import cluster
-from linksim.sweep import run as sweep
-from linksim.sweep.cluster import run_points_on_dask
+from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Plan, Point, plan_sweep
+from linksim.sweep.prepare import prepare
 from linksim.sweep.run import run_points
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.store import Store
@@ -58,7 +57,7 @@ def collected(plan: Plan, folder: Path) -> list[bytes]:
 def serial(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("serial")
     plan = plan_sweep(scenario())
-    run_points(plan, Store(folder), device=torch.device("cpu"))
+    run_points(plan, Store(folder))
     return collected(plan, folder)
 
 
@@ -73,7 +72,7 @@ def scheduler() -> Iterator[str]:
 
 def test_two_workers_give_the_rows_of_a_serial_run(serial: list[bytes], tmp_path: Path) -> None:
     plan = plan_sweep(scenario())
-    run_points_on_dask(plan, Store(tmp_path), workers=2)
+    run_points(plan, Store(tmp_path), RunOptions(workers=2))
     assert collected(plan, tmp_path) == serial
 
 
@@ -92,10 +91,10 @@ def test_a_killed_worker_is_replaced_and_its_point_done_again(
             assert len(workers) == 2
             os.kill(workers[0].pid, signal.SIGKILL)
 
-    run_points_on_dask(
+    run_points(
         plan,
         Store(tmp_path),
-        workers=2,
+        RunOptions(workers=2),
         on_start=kill_a_worker_halfway,
         on_image=transmissions.append,
     )
@@ -109,12 +108,11 @@ def test_a_codec_is_prepared_once_a_worker(
     serial: list[bytes], scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = []
-    original = sweep.prepare
     monkeypatch.setattr(
-        cluster, "prepare", lambda *given: prepared.append(given[1].label) or original(*given)
+        cluster, "prepare", lambda *given: prepared.append(given[1].label) or prepare(*given)
     )
     plan = plan_sweep(scenario())
-    run_points_on_dask(plan, Store(tmp_path), scheduler=scheduler)
+    run_points(plan, Store(tmp_path), RunOptions(scheduler=scheduler))
     assert prepared == ["thumbnail", "mambajscc"]
     assert collected(plan, tmp_path) == serial
 
@@ -124,20 +122,18 @@ def test_a_failing_point_is_named_and_the_others_are_kept(scheduler: str, tmp_pa
     with pytest.raises(
         PointsFailedError,
         match=r"^1 of 8 points failed, the others are kept; "
-        r"faulty at cbr 0\.02 and 5 dB: RuntimeError: out of luck \(faulty\.py:\d+\)$",
+        r"faulty at cbr 0\.02 and 5 dB: Faulty\.encode raised RuntimeError: out of luck "
+        r"\(faulty\.py:\d+\); wanted was a Frame of complex64 \[1, N\].*$",
     ):
-        run_points_on_dask(plan, Store(tmp_path), scheduler=scheduler)
+        run_points(plan, Store(tmp_path), RunOptions(scheduler=scheduler))
     missing = [p for p in plan.points if p.key not in Store(tmp_path)]
     assert [(p.codec.label, p.snr_db) for p in missing] == [("faulty", 5)]
 
 
-def test_points_of_bad_input_are_named(
-    scheduler: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_points_of_bad_input_are_named(scheduler: str, tmp_path: Path) -> None:
     plan = plan_sweep(scenario(cbr=[0.001, 0.02], codecs=[THUMBNAIL], pictures=None))
     with pytest.raises(InputError, match=r"^4 of 8 points failed.* 0\.001 and 0 dB: .* is 49$"):
-        run_points_on_dask(plan, Store(tmp_path), scheduler=scheduler)
-    assert "thumbnail at cbr 0.001 and 15 dB: " in caplog.text
+        run_points(plan, Store(tmp_path), RunOptions(scheduler=scheduler))
     assert len(list((tmp_path / "points").glob("*.parquet"))) == 4
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from linksim.errors import InputError
-from linksim.results.collect import collect
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import codec_identity, plan_sweep
 from linksim.sweep.run import run_points
@@ -126,9 +125,9 @@ def test_a_finished_sweep_does_nothing_and_a_changed_one_does(tmp_path: Path) ->
 
     plan = plan_sweep(scenario())
     store = Store(tmp_path)
-    run_points(plan, store, device=CPU)
+    run_points(plan, store)
     started: list[object] = []
-    run_points(plan, store, device=CPU, on_start=started.append)
+    run_points(plan, store, on_start=started.append)
     assert not started
 
 
@@ -148,21 +147,23 @@ def test_a_file_that_an_option_names_belongs_to_the_point(tmp_path: Path) -> Non
 def test_an_encoder_without_snr_encodes_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linksim.sweep import run as sweep
+    from linksim.sweep import prepare
 
     built = []
-    original = sweep.codec_from_settings
+    original = prepare.codec_from_settings
     monkeypatch.setattr(
-        sweep, "codec_from_settings", lambda settings: built.append(original(settings)) or built[-1]
+        prepare,
+        "codec_from_settings",
+        lambda settings: built.append(original(settings)) or built[-1],
     )
-    run_points(plan_sweep(scenario(snr_db=[0, 5, 10], trials=2)), Store(tmp_path), device=CPU)
+    run_points(plan_sweep(scenario(snr_db=[0, 5, 10], trials=2)), Store(tmp_path))
     assert built[0].encoded == 3
 
 
 def test_a_budget_that_is_too_small_is_told_and_rows_are_kept(tmp_path: Path) -> None:
     plan = plan_sweep(scenario(cbr=[0.02, 0.001]))
     with pytest.raises(InputError, match="budget is 12"):
-        run_points(plan, Store(tmp_path), device=CPU)
+        run_points(plan, Store(tmp_path))
     assert len(list((tmp_path / "points").glob("*.parquet"))) == 2
 
 
@@ -171,16 +172,17 @@ def test_a_full_disk_is_told_and_rows_are_kept(
 ) -> None:
     plan = plan_sweep(scenario())
     store = Store(tmp_path)
-    written = pd.DataFrame.to_parquet
+    written = Path.write_bytes
 
-    def second_fails(self: pd.DataFrame, path: Path, **kwargs: object) -> None:
-        written(self, path, **kwargs)  # type: ignore[call-overload]
+    def second_fails(self: Path, content: bytes) -> int:
+        count = written(self, content)
         if list((tmp_path / "points").glob("*.parquet")):
             raise OSError(28, "No space left on device")
+        return count
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", second_fails)
+    monkeypatch.setattr(Path, "write_bytes", second_fails)
     with pytest.raises(InputError, match="No space left on device"):
-        run_points(plan, store, device=CPU)
+        run_points(plan, store)
     left = list((tmp_path / "points").iterdir())
     assert [path.suffix for path in left] == [".parquet"]  # the first, and no half-written file
     assert len(store.read([plan.points[0].key])) == 3
@@ -199,16 +201,6 @@ def test_costs_are_counted_where_the_scenario_asks(tmp_path: Path) -> None:
     assert costs["scan_macs"].tolist()[0] == 0
     assert costs["parameters"].isna().tolist() == [False, True]
     assert costs["side"].tolist() == [64, 64]
-
-
-def test_a_broken_point_is_named(tmp_path: Path) -> None:
-    plan = plan_sweep(scenario())
-    store = Store(tmp_path)
-    run_points(plan, store, device=CPU)
-    path = tmp_path / "points" / f"{plan.points[0].key}.parquet"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=f"{plan.points[0].key}.*delete it and run again"):
-        collect(plan, store, tmp_path)
 
 
 def test_killed_and_started_again_gives_the_same_rows(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("label: fixed", "label: mambajscc", "'mambajscc' stands twice"),
         ("- mambajscc", "- {codec: mambajscc, weigths: x}", "did you mean 'weights'"),
         ("codecs:", "trials: 0\ncodecs:", "trials: .*greater than 0"),
-        ("codecs:", "metrics: [psnr, fid]\ncodecs:", r"metrics\[1\]: .*'lpips'"),
+        ("codecs:", "metrics: [psnr, fid]\ncodecs:", r"metrics\[1\]: .*lpips"),
         ("codecs:", "pictures: {images: [kodim01], snr_db: 2}\ncodecs:", "not in snr_db"),
         ("codecs:", "codecs: [", "not valid YAML"),
     ],
