@@ -7,9 +7,11 @@ nothing of Python or torch.
 """
 
 import platform
+import shutil
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 SOURCES = "linksim/selective_scan/csrc"
 FLAGS = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-w"]
@@ -20,7 +22,19 @@ if platform.machine() in ("x86_64", "AMD64"):
         "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
     }
 
+
+class BuildWithScenarios(build_py):
+    """Puts the scenarios and recipes, which stand beside the packages, into the package."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            place = Path(self.build_lib, "linksim", "scenarios")
+            shutil.copytree("scenarios", place, dirs_exist_ok=True)
+
+
 setup(
+    cmdclass={"build_py": BuildWithScenarios},
     ext_modules=[
         Extension(
             f"linksim.selective_scan._native_{name}",
@@ -32,5 +46,5 @@ setup(
             optional=True,
         )
         for name, flags in INSTRUCTION_SETS.items()
-    ]
+    ],
 )
