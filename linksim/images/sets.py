@@ -75,6 +75,10 @@ class ImageSet(Sequence[ImageItem]):
         """Sizes of all images' files in bytes, in order, without reading any."""
         return tuple(source.size for source in self._sources)
 
+    def at_least(self, side: int) -> "ImageSet":
+        """The images whose sides are that long or longer; no more than their headers are read."""
+        return self.subset([i for i, s in enumerate(self._sources) if s.shorter_side >= side])
+
     def subset(self, indices: Sequence[int]) -> "ImageSet":
         """The images at these places, in this order."""
         return ImageSet(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from linksim.errors import InputError
@@ -30,6 +31,17 @@ class Source:
     def size(self) -> int:
         """Bytes of the file, or of the pixels."""
         return self.place.nbytes if isinstance(self.place, Tensor) else self.place.stat().st_size
+
+    @property
+    def shorter_side(self) -> int:
+        """In pixels, from the file's header where that can be read."""
+        if isinstance(self.place, Tensor):
+            return min(self.place.shape[-2:])
+        try:
+            with Image.open(self.place) as file:
+                return min(file.size)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return min(self.read().shape[-2:])
 
     def read(self, *, crop: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
         """The image, uint8 [3, H, W], as :func:`linksim.images.reading.read_image` gives it; what

@@ -1,7 +1,10 @@
 """Layers that several codecs share. Feature maps are channels-last throughout: [B, H, W, C]."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from linksim.errors import InputError
@@ -10,23 +13,60 @@ ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """(x, weight, bias, …) in oneDNN; None where torch was built without it."""
 
 
+_NARROW = 16
+"""Inputs up to which oneDNN is the faster one for a weight's gradient as well."""
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear``, on a CPU without gradients through oneDNN in float32 as well.
+    """``F.linear``, on a CPU through oneDNN in float32 as well.
 
     x [..., in], weight [out, in], bias [out] -> [..., out]. torch hands bfloat16 products to oneDNN
     and float32 ones to MKL, which on AMD processors is the slower by a third for the tall, thin
     products of these codecs. The operator is the one that torch.compile emits; it knows no
-    gradient, which is why training keeps to ``F.linear``.
+    gradient, which :class:`_OnednnLinear` adds.
     """
     if (
         ONEDNN_LINEAR is None
-        or torch.is_grad_enabled()
         or torch.is_autocast_enabled("cpu")
         or x.device.type != "cpu"
         or x.dtype != torch.float32
+        or weight.dtype != torch.float32
     ):
         return F.linear(x, weight, bias)
-    return ONEDNN_LINEAR(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+    if not torch.is_grad_enabled():
+        return _onednn(x, weight, bias)
+    return _OnednnLinear.apply(x, weight, bias)  # type: ignore[no-any-return]
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return ONEDNN_LINEAR(x, weight, bias, "none", [], "")  # type: ignore[no-any-return, misc]
+
+
+class _OnednnLinear(torch.autograd.Function):
+    """The product with gradients. That of the weight sums over tokens, for which MKL is the better
+    but where the inputs are few."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        tokens, errors = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+        d_weight = None
+        if needs_weight and weight.shape[1] <= _NARROW:
+            d_weight = _onednn(tokens.t(), errors.t()).t()
+        elif needs_weight:
+            d_weight = errors.t() @ tokens
+        return (
+            _onednn(dy.contiguous(), weight.t().contiguous()) if needs_x else None,
+            d_weight,
+            errors.sum(0) if needs_bias else None,
+        )
 
 
 class Linear(nn.Linear):

@@ -1,6 +1,7 @@
 """What a training sees: batches of crops of the training images, and the images held out."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -10,6 +11,8 @@ from linksim.errors import InputError
 from linksim.images.sets import ImageSet, TrainingCrops, centre_crop, open_images
 from linksim.seeding import derive_seed
 from linksim.training.recipe import Recipe
+
+_log = logging.getLogger(__name__)
 
 
 class Batches:
@@ -71,11 +74,25 @@ class HeldOut:
 
 
 def open_training_images(recipe: Recipe) -> ImageSet:
-    """All images of a recipe; raises InputError."""
-    images = recipe.images
-    return open_images(
-        images.source, root=images.root, split=images.split, max_pixels=images.max_pixels
+    """All images of a recipe that its crops fit into; raises InputError where they are too few.
+
+    Of CelebA and CIFAR-10, whose images are all of one size, the first speaks for all.
+    """
+    settings, side = recipe.images, recipe.largest_crop
+    images = open_images(
+        settings.source, root=settings.root, split=settings.split, max_pixels=settings.max_pixels
     )
+    alike = settings.source in ("celeba", "cifar10")
+    fit = images.at_least(side) if not alike or not len(images[:1].at_least(side)) else images
+    if len(fit) < len(images):
+        few = f"{len(fit)} of {len(images)} photographs of {settings.root or settings.source}"
+        if len(fit) <= settings.holdout:
+            raise InputError(
+                f"{few} are at least {side}x{side}, the crop; images.holdout takes "
+                f"{settings.holdout}, and some must be left to train on"
+            )
+        _log.warning("%s are at least %dx%d, the crop; the others are left out", few, side, side)
+    return fit
 
 
 def data_digest(images: ImageSet) -> str:

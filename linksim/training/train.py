@@ -26,7 +26,7 @@ from linksim.codec_lookup import codec_from_settings, resolved_options
 from linksim.devices import computes_in_bf16, pick_device
 from linksim.errors import InputError
 from linksim.files import file_digest, write_atomically
-from linksim.neural_codec import NeuralCodec
+from linksim.neural_codec import NeuralCodec, read_weights_metadata
 from linksim.seeding import derive_seed
 from linksim.settings import Precision
 from linksim.training import folder as folders
@@ -44,6 +44,7 @@ from linksim.training.log import Curve, Teller
 from linksim.training.module import Training
 from linksim.training.recipe import Recipe
 from linksim.training.schedule import crop_of, last_step, pixels_seen, rate_factor
+from linksim.zoo import weights_path
 
 LOG_EVERY = 50
 """Steps between two rows of the learning curve."""
@@ -436,11 +437,26 @@ def _share(recipe: Recipe, fabric: Fabric) -> tuple[int, int]:
 
 def _new_codec(recipe: Recipe) -> tuple[NeuralCodec, Sequence[nn.Parameter]]:
     """The codec before the first step, and its parameters that hold a transform."""
+    _check_start(recipe)
     codec = codec_from_settings(recipe.codec)
     if not isinstance(codec, NeuralCodec):
         raise InputError(f"codec {recipe.codec.codec!r} is not neural; there is nothing to train")
     transform = codec.initialise_as_transform() if recipe.initial == "transform" else []
     return codec.train(), transform
+
+
+def _check_start(recipe: Recipe) -> None:
+    """Raise InputError for weights that say themselves that they are of another codec."""
+    start, name = recipe.codec.weights, recipe.codec.codec
+    if start is None:
+        return
+    _, card = read_weights_metadata(weights_path(start))
+    try:
+        theirs = card["recipe"]["codec"]["codec"]
+    except (KeyError, TypeError):
+        return
+    if theirs != name and ":" not in f"{theirs}{name}":
+        raise InputError(f"weights {start} are of {theirs!r}, the recipe's codec is {name!r}")
 
 
 def _optimizer(

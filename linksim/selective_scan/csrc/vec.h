@@ -42,6 +42,17 @@ static inline Vec vmax(Vec a, Vec b) {  // GCC 12 makes a compare and a blend of
 #endif
 }
 
+// The smaller of both; b where it is not a number.
+static inline Vec vmin(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
 // 2^t as scale * (1 + excess), excess small; scale is one where t is near zero.
 struct Exp2 {
   Vec excess;
@@ -82,7 +93,7 @@ static inline Exp2 exp2_parts(Vec t) {
 // t is held to [-126, 127].
 static inline Exp2 exp2_parts(Vec t) {
   constexpr float ROUND = 0x1.8p23f + 127.0f;  // adding it leaves k + 127 in the last bits
-  t = -vmax(broadcast(-127.0f), -vmax(broadcast(-126.0f), t));
+  t = vmin(broadcast(127.0f), vmax(broadcast(-126.0f), t));
   const Vec biased = t + ROUND;
   const Vec f = t - (biased - ROUND);
   Vec q = broadcast(0x1.5bba14p-10f);
