@@ -1,8 +1,13 @@
 """Fixtures shared by the tests."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when linksim first imports Triton
 
 _SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

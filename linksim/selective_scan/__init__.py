@@ -1,4 +1,4 @@
-"""The selective scan of state-space models with CSI-ReST: one function, three backends."""
+"""The selective scan of state-space models with CSI-ReST: one function, four backends."""
 
 from linksim.selective_scan.api import selective_scan, selective_scan_bidirectional
 from linksim.selective_scan.backend import backends

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from linksim.selective_scan import cuda, native, reference
+from linksim.selective_scan import cuda, operator, reference
 from linksim.selective_scan.backend import choose_backend
 from linksim.selective_scan.checks import ScanParameters, check_shapes
 
@@ -44,8 +44,9 @@ def selective_scan(
     csi_start: False leaves the initial state at zero and sets s before tokens I, 2I, … only, as
         the kernel of MambaJSCC's authors does.
     reverse: walk from the last token to the first; ``csi_interval`` counts along the walk.
-    backend: ``reference``, ``native`` (CPU) or ``cuda``; None takes ``cuda`` for CUDA tensors,
-        ``native`` for float32 and bfloat16 on a CPU, ``reference`` for float64 and all else.
+    backend: ``reference``, ``native`` (CPU), ``triton`` (GPU) or ``cuda`` (mamba-ssm, GPU); None
+        takes ``native`` for float32 and bfloat16 on a CPU, ``triton`` for CUDA tensors, and
+        ``cuda`` where there is no Triton; ``reference`` for float64 and all else.
 
     Returns [batch, L, channels] in u's dtype. Gradients reach every tensor but ``csi``, which is
     a told value and not a parameter; none flows through an overwritten state.
@@ -90,9 +91,10 @@ def _scan_sum(
         csi = None  # there is no token that it is set before
     for scan in scans:
         check_shapes(u, scan, csi, csi_interval)
-    name = choose_backend(u, backend)
-    if name == "native":
-        return native.selective_scan(
+    name = choose_backend(u, scans[0].A.shape[1], backend)
+    if name in operator.ENGINES:
+        return operator.selective_scan(
+            name,
             u,
             scans,
             delta_softplus,

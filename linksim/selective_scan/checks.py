@@ -1,5 +1,6 @@
 """What the scan accepts, said in one line where it does not fit."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,31 @@ class ScanParameters(NamedTuple):
     C: Tensor
     D: Tensor | None = None
     delta_bias: Tensor | None = None
+
+
+class Arguments(NamedTuple):
+    """One call of the operator: scans over the same u, an entry of each sequence a direction.
+
+    The tensors are those of :class:`ScanParameters`, A, D and delta_bias in float32.
+    csi_interval: I, the first state is set before tokens 0, I, 2I, … of the walk; 0: before token
+        0; -I: before I, 2I, …. reverse: which directions walk backwards.
+    """
+
+    u: Tensor
+    delta: Sequence[Tensor]
+    A: Sequence[Tensor]
+    B: Sequence[Tensor]
+    C: Sequence[Tensor]
+    D: Sequence[Tensor]
+    delta_bias: Sequence[Tensor]
+    csi: Tensor | None
+    delta_softplus: bool
+    csi_interval: int
+    reverse: Sequence[bool]
+
+    def directions(self) -> Iterator[tuple[Tensor, ...]]:
+        """(delta, A, B, C, D, delta_bias) of each direction."""
+        yield from zip(self.delta, self.A, self.B, self.C, self.D, self.delta_bias, strict=True)
 
 
 def check_shapes(

@@ -235,7 +235,7 @@ def test_operators_keep_their_promises() -> None:
     csi = torch.tensor([7.0])
     torch.library.opcheck(
         torch.ops.linksim.selective_scan.default,
-        (case.u, *lists, csi, True, 4, [False], True),
+        (case.u, *lists, csi, True, 4, [False], True, "native"),
     )
 
 

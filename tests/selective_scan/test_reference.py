@@ -127,7 +127,7 @@ def test_low_precision_input_computes_in_float32() -> None:
         ({"B": torch.zeros(2, 5, 4, dtype=torch.int64)}, "B is torch.int64; it must be a floating"),
         ({"delta": torch.full((2, 5, 3), torch.inf)}, "delta holds non-finite values"),
         ({"csi": torch.tensor([1.0, torch.nan])}, "csi holds non-finite values"),
-        ({"backend": "fast"}, "backend is 'fast'; allowed are reference, native, cuda"),
+        ({"backend": "fast"}, "backend is 'fast'; allowed are reference, native, triton, cuda"),
         ({"backend": "cuda"}, "the cuda backend"),
     ],
 )
@@ -151,13 +151,13 @@ def test_without_the_library_it_warns_and_goes_on(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(backend_module, "DETAIL", "no compiler was there")
     u = torch.zeros(1, 2, 3)
     with pytest.warns(RuntimeWarning, match="slow reference backend.*no compiler was there"):
-        assert choose_backend(u, None) == "reference"
-    assert choose_backend(u, None) == "reference"  # warned once
+        assert choose_backend(u, 4, None) == "reference"
+    assert choose_backend(u, 4, None) == "reference"  # warned once
     assert backends()["native"] == "not available: no compiler was there"
     with pytest.raises(InputError, match="native backend is not available: no compiler"):
-        choose_backend(u, "native")
+        choose_backend(u, 4, "native")
 
 
 def test_native_refuses_what_it_cannot_keep() -> None:
     with pytest.raises(InputError, match=r"float64 on cpu|not available"):
-        choose_backend(torch.zeros(1, 2, 3, dtype=torch.float64), "native")
+        choose_backend(torch.zeros(1, 2, 3, dtype=torch.float64), 4, "native")
