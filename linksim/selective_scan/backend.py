@@ -54,12 +54,11 @@ def _default_backend(u: Tensor) -> str:
         return "native" if KERNEL else _warn_and_use_reference("native", DETAIL)
     if u.device.type != "cuda" or u.dtype == torch.float64:
         return "reference"
-    missing = triton.why_unavailable()
-    if missing is None:
+    if triton.MISSING is None:
         return "triton"
     if cuda.why_unavailable() is None:
         return "cuda"
-    return _warn_and_use_reference("triton", missing)
+    return _warn_and_use_reference("triton", triton.MISSING)
 
 
 def _check_native(u: Tensor) -> None:
@@ -73,13 +72,12 @@ def _check_native(u: Tensor) -> None:
 
 
 def _check_triton(u: Tensor, states: int) -> None:
-    missing = triton.why_unavailable()
-    if missing is not None:
-        raise InputError(f"selective_scan: the triton backend is not available: {missing}")
-    if u.device.type != triton.device_type() or u.dtype not in triton.DTYPES:
+    if triton.MISSING is not None:
+        raise InputError(f"selective_scan: the triton backend is not available: {triton.MISSING}")
+    if u.device.type != triton.DEVICE or u.dtype not in triton.DTYPES:
         raise InputError(
             f"selective_scan: u is {u.dtype} on {u.device}; the triton backend takes float32, "
-            f"bfloat16 and float16 on {triton.device_type()}"
+            f"bfloat16 and float16 on {triton.DEVICE}"
         )
     if states > triton.MAX_STATES:
         raise InputError(

@@ -5,9 +5,9 @@ TRITON_INTERPRET=1 in the environment from the start, the kernels run in Triton'
 CPU: far too slow for use, but the same code.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -34,29 +34,26 @@ _CARRIED, _CARRY_WARPS, _AHEAD = 128, 4, 16
 _LOG2_E = 1.4426950408889634
 
 
-@cache
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
+"""Whether Triton's interpreter stands in for a GPU."""
+DEVICE = "cpu" if INTERPRETED else "cuda"
+"""The type of the device on which the tensors must be."""
+MISSING = (
+    None if find_spec("triton") else "triton is not installed; torch's wheels for Linux bring it"
+)
+"""Why no machine could run the kernels with what is installed; None if one could."""
+
+
 def why_unavailable() -> str | None:
     """Why the engine cannot run here; None if it can."""
-    if find_spec("triton") is None:
-        return "triton is not installed; torch's wheels for Linux with CUDA bring it"
-    if interpreted() or torch.cuda.is_available():
-        return None
-    return "torch finds no CUDA device"
-
-
-def interpreted() -> bool:
-    """Whether Triton's interpreter stands in for a GPU."""
-    return find_spec("triton") is not None and bool(import_module("triton").knobs.runtime.interpret)
+    if MISSING is None and not INTERPRETED and not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    return MISSING
 
 
 def detail() -> str:
     """What runs the kernels."""
-    return f"Triton {version('triton')}" + (", interpreted on the CPU" if interpreted() else "")
-
-
-def device_type() -> str:
-    """Where the tensors must be."""
-    return "cpu" if interpreted() else "cuda"
+    return f"Triton {version('triton')}" + (", interpreted on the CPU" if INTERPRETED else "")
 
 
 def pieces_of_a_chunk(batch: int, length: int, channels: int, directions: int) -> int:

@@ -174,11 +174,11 @@ def test_nothing_flows_through_an_overwritten_state() -> None:
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="a compiled kernel keeps its constants")
-@pytest.mark.parametrize(("constant", "value"), [("LOG2_E", 1.4427), ("LN_2", 0.69316)])
+@pytest.mark.parametrize(("constant", "value"), [("LOG2_E", 1.4430), ("LN_2", 0.69316)])
 def test_a_fault_in_one_constant_is_seen(
     constant: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In its fifth digit; the case itself passes."""
+    """In its fourth or fifth digit; the case itself passes."""
     kernels = pytest.importorskip("linksim.selective_scan.triton_kernels")
     case = random_case(1, 5, 4, 2, interval=5)
     assert_matches(case)
@@ -248,12 +248,12 @@ def test_what_it_does_not_take_is_one_line(u: Tensor, states: int, message: str)
 
 
 def test_without_triton_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton, "find_spec", lambda _: None)
-    triton.why_unavailable.cache_clear()
-    with pytest.raises(InputError, match="not available: triton is not installed; torch's wheels"):
+    monkeypatch.setattr(triton, "MISSING", "triton is not installed; get it")
+    with pytest.raises(
+        InputError, match="triton backend is not available: triton is not installed"
+    ):
         choose_backend(torch.zeros(1, 2, 3), 4, "triton")
-    assert backends()["triton"].startswith("not available: triton is not installed")
-    triton.why_unavailable.cache_clear()
+    assert backends()["triton"] == "not available: triton is not installed; get it"
 
 
 class _OnCuda:
@@ -273,8 +273,8 @@ def test_on_a_gpu_it_comes_first(
     chosen: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(triton, "why_unavailable", lambda: triton_missing)
-    monkeypatch.setattr(triton, "device_type", lambda: "cuda")
+    monkeypatch.setattr(triton, "MISSING", triton_missing)
+    monkeypatch.setattr(triton, "DEVICE", "cuda")
     monkeypatch.setattr(backend_module.cuda, "why_unavailable", lambda: mamba_missing)
     u: Tensor = _OnCuda()  # type: ignore[assignment]
     if chosen is not None:
