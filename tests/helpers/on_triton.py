@@ -53,14 +53,15 @@ def patch_language_once(monkeypatch: pytest.MonkeyPatch) -> None:
     The kernel's launch has done so already, for all functions of the kernel's module; what
     remains are those of Triton's own library, whose module is patched at the first call.
     """
-    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    from triton.runtime.interpreter import InterpretedFunction, _patch_lang
+
     patched = set()
 
     def call(self: object, *args: object, **kwargs: object) -> object:
         module = self.fn.__module__  # type: ignore[attr-defined]
         if module.startswith("triton.") and module not in patched:
             patched.add(module)
-            interpreter._patch_lang(self.fn)
+            _patch_lang(self.fn)
         return self.rewrite()(*args, **kwargs)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)
+    monkeypatch.setattr(InterpretedFunction, "__call__", call)
