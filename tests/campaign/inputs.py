@@ -36,6 +36,10 @@ def damage_inputs(kind: str, place: Path, count: int, seed: int) -> tuple[str, l
     """
     place.mkdir(parents=True)
     samples, read = _PREPARE[kind](place)
+    whole = place / f"whole{_SUFFIX[kind]}"
+    for sample in samples:  # undamaged they can be read, and what that imports is imported
+        whole.write_bytes(sample)
+        read(whole)
     board = mmap(-1, 4096)  # what the child is at: its input's number, and what it has seen
     faults: list[str] = []
     totals = np.zeros(2)  # refused, read
