@@ -134,7 +134,7 @@ def _import_file(path: Path, kind: str) -> ModuleType:
 
 
 def _import_module(name: str) -> ModuleType:
-    if name.partition(".")[0] in ("linksim", "torch"):
+    if name.partition(".")[0] in {"linksim", *sys.stdlib_module_names}:
         return importlib.import_module(name)
     tree = SourceTree()
     if tree.find(name, None) is None:

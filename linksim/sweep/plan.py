@@ -4,13 +4,13 @@ import difflib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from linksim.codec_lookup import find_codec, resolved_options
-from linksim.errors import InputError
+from linksim.errors import InputError, is_ours
 from linksim.files import file_digest
 from linksim.images.sets import ImageItem, open_images
 from linksim.link.knowledge import SnrKnowledge
@@ -158,11 +158,9 @@ class _Tree:
         packages that a user's class imports, and the compiled scan, where there are such."""
         sources = sources_of_class(cls, self._tree)
         found: dict[str, Any] = {"sources": self._meet(sources)}
-        unknown = sources.packages - _KNOWN_IMPORTS
-        if unknown:
-            distributions = packages_distributions()
-            names = {name for top in unknown for name in distributions.get(top, ())}
-            found["versions"] = {name: version(name) for name in sorted(names)}
+        versions = _versions_of(sources.packages - _KNOWN_IMPORTS, search=not is_ours(cls))
+        if versions:
+            found["versions"] = versions
         if _SCAN in sources.digests:
             from linksim.selective_scan.kernel import KERNEL
 
@@ -181,10 +179,37 @@ class _Tree:
         return dict(sorted(self._met.items()))
 
 
+def _versions_of(imports: Collection[str], *, search: bool) -> dict[str, str]:
+    """Versions of the distributions that installed modules come from.
+
+    search: also for one whose name is another, which takes a second or more.
+    """
+    names = set()
+    for top in imports:
+        name = _DISTRIBUTIONS.get(top, top)
+        try:
+            version(name)
+            names.add(name)
+        except PackageNotFoundError:
+            names |= set(packages_distributions().get(top, ())) if search else set()
+    return {name: version(name) for name in sorted(names)}
+
+
+_DISTRIBUTIONS = {"pillow_jxl": "pillow-jxl-plugin"}
+
 _KNOWN_IMPORTS = frozenset(
     (
         *("PIL", "av", "numpy", "scipy", "sionna", "torch", "torchvision"),
-        *("lightning", "pandas", "pyarrow", "pydantic", "rich", "safetensors", "yaml"),
+        *(
+            "lightning",
+            "pandas",
+            "pyarrow",
+            "pydantic",
+            "pydantic_core",
+            "rich",
+            "safetensors",
+            "yaml",
+        ),
         *("mamba_ssm", "causal_conv1d", "triton", "dask", "distributed"),
     )
 )
