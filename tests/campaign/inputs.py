@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 import traceback
@@ -222,7 +223,7 @@ def _image(place: Path) -> tuple[list[bytes], Reader]:
 def _scenario(place: Path) -> tuple[list[bytes], Reader]:
     from linksim.sweep.scenario import load_scenario
 
-    SWEEP.prepare(place / "work")
+    shutil.copytree(ROOT / "scenarios", place, dirs_exist_ok=True)  # some build on others
     files = [path.read_bytes() for path in sorted((ROOT / "scenarios").glob("*.yaml"))]
     return [SWEEP.files["s.yaml"].encode(), *files], load_scenario
 
