@@ -66,10 +66,11 @@ def failure_of(
         or (failed[point.key].cause is Cause.PLUGIN and point.codec.label not in working)
         for point in tried
     )
-    kept = "the others are kept; " if len(tried) < len(list(points)) else ""
+    several = len(list(points))
+    kept = ", the others are kept" if len(tried) < several else ""
     reason = f"{first.in_words}: {failed[first.key].reason}"
-    count = f"{len(tried)} of {len(list(points))} points failed, {kept}"
-    message = reason if len(list(points)) == 1 else f"{count}{reason}"
+    count = f"{len(tried)} of {several} points failed{kept}; "
+    message = reason if several == 1 else f"{count}{reason}"
     error = (InputError if mendable else PointsFailedError)(message)
     error.__cause__ = _Traceback(failed[first.key].traceback)
     return error
