@@ -251,6 +251,31 @@ def bench_codec(
     write_bench(bench_codecs(in_both_precisions(pairs), sizes=size or [256]), csv, console)
 
 
+@bench_app.command("train")
+def bench_train(
+    codec: Annotated[str, typer.Argument(help="name:preset, such as mambajscc:small.")],
+    crop: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
+    bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16 instead of float32.")] = False,
+    device: DeviceOption = "auto",
+    csv: CsvOption = Path("bench_train.csv"),
+) -> None:
+    """A training step, part by part, against the machine's largest matrix product."""
+    from linksim.bench.train import bench_train as measured
+    from linksim.cli.measure import parse_pairs, write_bench
+    from linksim.settings import CodecSettings
+
+    [(name, preset)] = parse_pairs([codec])
+    table = measured(
+        CodecSettings(codec=name, preset=preset),
+        crop=crop,
+        batch_size=batch_size,
+        precision="bf16" if bf16 else "fp32",
+        device=device,
+    )
+    write_bench(table, csv, console)
+
+
 @bench_app.command("link")
 def bench_link(
     codecs: Annotated[

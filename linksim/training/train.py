@@ -169,7 +169,7 @@ class _Work:
         codec, transform = _new_codec(recipe)
         self.codec = codec
         self.module = Training(recipe, codec)
-        self.optimizer = _optimizer(recipe, codec, transform)
+        self.optimizer = new_optimizer(recipe, codec, transform)
         self.wrapped, self.stepper = self.fabric.setup(self.module, self.optimizer)
         self.average = None if recipe.ema is None else Average(codec, recipe.ema)
         self.batches = Batches(recipe, self.training)
@@ -459,9 +459,10 @@ def _check_start(recipe: Recipe) -> None:
         raise InputError(f"weights {start} are of {theirs!r}, the recipe's codec is {name!r}")
 
 
-def _optimizer(
+def new_optimizer(
     recipe: Recipe, codec: NeuralCodec, transform: Sequence[nn.Parameter]
 ) -> torch.optim.AdamW:
+    """AdamW over the codec's parameters; those that hold a transform learn at their own rate."""
     held = {id(parameter) for parameter in transform}
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for parameter in codec.parameters():
