@@ -23,7 +23,9 @@ def dry_run(path: Path, tmp_path: Path, crop: int | None = None) -> None:
     tiny_data_set(recipe.images.source, tmp_path / "data", (2 * crop + 8, 2 * crop))
     changed = {"root": tmp_path / "data", "crop": crop, "holdout": 1}
     images = recipe.images.model_copy(update=changed)
-    recipe = recipe.model_copy(update={"images": images, "steps": 2, "batch_size": 1})
+    recipe = recipe.model_copy(
+        update={"images": images, "steps": 2, "decay_steps": 1, "batch_size": 1}
+    )
     weights = train(recipe, tmp_path / "run")
     settings = recipe.codec.model_copy(update={"weights": str(weights)})
     codec = codec_from_settings(settings)
