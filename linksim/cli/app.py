@@ -224,12 +224,21 @@ def bench_scan(
     compiled: Annotated[
         bool, typer.Option("--compiled", help="Also torch.compile of our reference: minutes.")
     ] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: Triton beside mamba-ssm.")] = "cpu",
     csv: CsvOption = Path("bench_scan.csv"),
 ) -> None:
     """The selective scan: native kernel, pure torch, and mamba-ssm's reference if installed."""
+    from linksim.bench.gpu_scan import bench_gpu_scan
+    from linksim.bench.scan import ScanSize
     from linksim.bench.scan import bench_scan as measured
     from linksim.cli.measure import write_bench
+    from linksim.devices import pick_device
 
+    place = pick_device(device)
+    if place.type == "cuda":
+        sizes = [ScanSize(length=4096), ScanSize(length=16384)]
+        write_bench(bench_gpu_scan(sizes, device=place), csv, console)
+        return
     write_bench(measured(compiled=compiled), csv, console)
 
 
