@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in one call: the scan's kernels tested and timed.
+# What only a GPU can show, in one call: the scan's kernels tested and timed,
+# and MambaJSCC's encode and decode beside SwinJSCC's, without a wait for the GPU.
 # Writes everything to one file: gpu_check.sh [OUT]. WHEELS: a folder of wheels to install from.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -14,8 +15,9 @@ step() {  # seconds, command...
 }
 {
     step 20 nvidia-smi
-    step 240 python -m pytest -q -m 'slow or not slow' tests/selective_scan/test_triton.py \
+    step 230 python -m pytest -q -m 'slow or not slow' tests/selective_scan/test_triton.py \
         tests/selective_scan/test_triton_sizes.py
     step 200 python -m linksim bench scan --device cuda --csv "$out.scan.csv"
+    step 140 python tools/gpu_codec.py cuda paper 256
 } 2>&1 | tee "$out"
 exit "$status"
