@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from linksim.metrics.table import COLUMNS
 from linksim.results.outage import outage_columns
 from linksim.results.stats import summarise
 from tests.helpers.places import ROOT
@@ -26,7 +27,7 @@ def _rows(values: np.ndarray, metric: str = "psnr") -> pd.DataFrame:
 
 def test_by_hand() -> None:
     values = np.arange(40.0).reshape(2, 20)
-    columns = outage_columns(_rows(values), "psnr", 10)
+    columns = outage_columns(_rows(values), COLUMNS["psnr"], 10)
     assert columns["psnr_target"] == 10
     assert columns["psnr_outage"] == 0.25  # 0 to 9 of 40; 10 is reached
     assert columns["psnr_q05"] == 1.0  # two of 40 do not pass it
@@ -37,7 +38,7 @@ def test_by_hand() -> None:
 
 def test_less_is_better_for_lpips() -> None:
     values = np.arange(40.0).reshape(2, 20)
-    columns = outage_columns(_rows(values, "lpips"), "lpips", 35)
+    columns = outage_columns(_rows(values, "lpips"), COLUMNS["lpips"], 35)
     assert columns["lpips_outage"] == 0.1  # 36 to 39
     assert columns["lpips_q95"] == 38.0
     assert (columns["lpips_q95_lo"], columns["lpips_q95_hi"]) == (19, 39)
@@ -47,7 +48,7 @@ def test_rayleigh_fading_against_its_closed_form() -> None:
     """A picture that is lost where |h|^2 SNR < 1: P = 1 - exp(-1/SNR)."""
     snr = 10 ** (6 / 10)
     power = np.random.default_rng(3).exponential(size=(24, 200))
-    columns = outage_columns(_rows(np.where(power * snr < 1, 12.0, 30.0)), "psnr", 25)
+    columns = outage_columns(_rows(np.where(power * snr < 1, 12.0, 30.0)), COLUMNS["psnr"], 25)
     truth = 1 - np.exp(-1 / snr)
     assert columns["psnr_outage"] == pytest.approx(truth, abs=0.02)
     assert columns["psnr_outage_lo"] < truth < columns["psnr_outage_hi"]
@@ -58,7 +59,7 @@ def test_interval_covers_the_quantile() -> None:
     truth, covered = -1.6449, 0  # of a Gaussian
     for seed in range(200):
         values = np.random.default_rng(seed).normal(size=(100, 1))
-        columns = outage_columns(_rows(values), "psnr", 0)
+        columns = outage_columns(_rows(values), COLUMNS["psnr"], 0)
         covered += columns["psnr_q05_lo"] <= truth <= columns["psnr_q05_hi"]
     assert 0.88 < covered / 200 <= 0.98
 
