@@ -235,7 +235,7 @@ def test_a_codec_that_wants_labels_says_so(photographs: Path, tmp_path: Path) ->
 
 
 def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holdout is 12, but .* holds 12 images"):
+    with pytest.raises(InputError, match=r"images.holdout takes 12, and some must be left"):
         split_images(recipe(photographs, images={"root": photographs, "holdout": 12}))
     for images, message in (
         ({"source": "imagenet"}, "'imagenet' is no source; allowed are kodak, folder, classes"),
