@@ -236,7 +236,7 @@ def test_robust_covariance_has_the_spectra_it_was_made_of() -> None:
 
 # --- what it does for a code ---------------------------------------------------------------------
 
-FRAMES = 600
+FRAMES = 300
 
 
 @pytest.mark.slow
