@@ -63,9 +63,11 @@ def _area(x: Array, y: Array, low: Array, high: Array) -> Array:
 
     def up_to(end: Array) -> Array:
         t = np.clip((end[:, None] - x[:, :-1]) / h, 0, 1)
+        t2 = t * t
+        t3, t4 = t2 * t, t2 * t2
         # integrals from 0 to t of the four Hermite polynomials
-        value = y[:, :-1] * (t**4 / 2 - t**3 + t) + y[:, 1:] * (t**3 - t**4 / 2)
-        slope = m[:, :-1] * (t**4 / 4 - 2 * t**3 / 3 + t**2 / 2) + m[:, 1:] * (t**4 / 4 - t**3 / 3)
+        value = y[:, :-1] * (t4 / 2 - t3 + t) + y[:, 1:] * (t3 - t4 / 2)
+        slope = m[:, :-1] * (t4 / 4 - t3 * (2 / 3) + t2 / 2) + m[:, 1:] * (t4 / 4 - t3 / 3)
         area: Array = (h * (value + h * slope)).sum(axis=1)
         return area
 

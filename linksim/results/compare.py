@@ -1,24 +1,32 @@
 """Codecs against each other, paired: every codec meets the same images, fades and noise.
 
 What an image or a fade does to both cancels in the difference, so its interval is narrower than
-those of the two means suggest.
+those of the two means suggest. Everything is computed for all pairs or all points at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from linksim.metrics.table import Column, all_columns
-from linksim.results.bjontegaard import FEWEST_POINTS, bd_cbr, bd_quality, mean_gap
-from linksim.results.intervals import Array, interval, interval_of_means, resampled_means
-from linksim.results.stats import point_columns
+from linksim.results.bjontegaard import FEWEST_POINTS, bd_quality, mean_gap
+from linksim.results.cells import codes, point_columns
+from linksim.results.intervals import Array, Estimate, holm, jackknife, means
+from linksim.results.stats import not_finite
 
 _COLUMNS = (
     *("label", "reference", "channel", "snr_knowledge", "cbr", "snr_db", "quantity", "unit"),
-    *("difference", "difference_lo", "difference_hi", "images", "pairs"),
+    *("difference", "difference_lo", "difference_hi", "p_value", "holm"),
+    *("images", "pairs", "failed_pairs"),
 )
+_AT_ONCE = 4_000_000
+
+_Pair = tuple[int, int]  # of codecs, by number: the reference and what is compared with it
 
 
 def compare(rows: pd.DataFrame, own: Sequence[Column] = ()) -> pd.DataFrame:
@@ -31,103 +39,257 @@ def compare(rows: pd.DataFrame, own: Sequence[Column] = ()) -> pd.DataFrame:
     - ``bd_psnr_over_snr`` (dB) and ``bd_snr_at_psnr`` (dB), the same over the SNR.
 
     What a curve runs over is left empty, and so is a gap between curves that share no range or do
-    not rise. difference_lo, difference_hi: 95 % percentile bootstrap over images, each drawn with
-    all that belongs to it. pairs: images times the trials that both codecs have. own: columns of a
-    user's own metrics.
+    not rise. difference_lo, difference_hi: 95 % over images, each with all that belongs to it, by
+    Student's t of means and the jackknife of curves (:mod:`linksim.results.intervals`); p_value: of
+    no difference; holm: whether it survives Holm's correction for all that the table tests. images,
+    pairs: images, and images times the trials that both codecs have; failed_pairs: those of them
+    where one of the two has no finite quality, in which case there is no difference (NaN). own:
+    columns of a user's own metrics.
     """
-    at = [name for name in point_columns(rows) if name != "label"]
-    metrics = {name: column for name, column in all_columns(own).items() if name in rows}
-    lines: list[dict[str, object]] = []
-    for reference, codec in combinations(rows["label"].unique(), 2):
-        one, other = (rows[rows["label"] == name] for name in (codec, reference))
-        columns = [*at, "image", "trial"]
-        values = [*metrics, "cbr_realised"]
-        pairs = one[columns + values].merge(
-            other[columns + values], on=columns, suffixes=("", "_ref")
+    table = _Table.of(rows, {n: c for n, c in all_columns(own).items() if n in rows})
+    pairs = list(combinations(range(len(table.labels)), 2))
+    parts = [part for batch in _batches(table, pairs) for part in _points(table, batch)]
+    parts += [_curves(table, axis, pairs) for axis in ("cbr", "snr_db")]
+    lines = pd.concat([part for part in parts if not part.empty] or [pd.DataFrame()])
+    if lines.empty:
+        return pd.DataFrame(columns=table.shown)
+    lines = lines.sort_values(["pair", "place"], kind="stable", ignore_index=True)
+    lines["holm"] = holm(lines["p_value"].to_numpy(np.float64))
+    return lines[table.shown]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """All rows, arranged by codec, place (what else tells points apart), image and trial.
+
+    at: the places, one line each. values: of each column, NaN where no finite number or no row is.
+    present: where rows are; lost: where one has no finite quality.
+    """
+
+    columns: Mapping[str, Column]
+    labels: "pd.Index[str]"
+    at: pd.DataFrame
+    values: Mapping[str, Array]
+    present: NDArray[np.bool_]
+    lost: Array
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, columns: Mapping[str, Column]) -> "_Table":
+        names = [name for name in point_columns(rows) if name != "label"]
+        label, labels = pd.factorize(rows["label"])
+        place, first = codes(rows, names)
+        image, images = pd.factorize(rows["image"])
+        trial, trials = pd.factorize(rows["trial"])
+        shape = (len(labels), len(first), len(images), len(trials))
+        cell = np.ravel_multi_index((label, place, image, trial), shape)
+
+        def arranged(values: Array) -> Array:
+            cube = np.full(np.prod(shape), np.nan)
+            cube[cell] = np.where(np.isfinite(values), values, np.nan)
+            return cube.reshape(shape)
+
+        present = np.zeros(np.prod(shape), dtype=bool)
+        present[cell] = True
+        wanted = [*columns, "cbr_realised"]
+        return cls(
+            columns=columns,
+            labels=labels,
+            at=rows.iloc[first][names].reset_index(drop=True),
+            values={name: arranged(rows[name].to_numpy(np.float64)) for name in wanted},
+            present=present.reshape(shape),
+            lost=np.nan_to_num(arranged(not_finite(rows, columns))),
         )
-        names = {"label": codec, "reference": reference}
-        for where, group in _groups(pairs, at):
-            lines += [names | where | line for line in _differences(group, metrics)]
-        for axis in ("cbr", "snr_db"):
-            for where, group in _groups(pairs, [name for name in at if name != axis]):
-                if group[axis].nunique() >= FEWEST_POINTS:
-                    lines += [names | where | line for line in _bd(group, axis, metrics)]
-    return pd.DataFrame(lines).reindex(
-        columns=[c for c in _COLUMNS if c != "snr_knowledge" or c in at]
-    )
+
+    @property
+    def shown(self) -> list[str]:
+        """The columns of the comparison."""
+        return [name for name in _COLUMNS if name != "snr_knowledge" or name in self.at]
+
+    def reports(self, codec: int, name: str) -> NDArray[np.bool_]:
+        """At which places a codec has such a column at all, [places]."""
+        found = self.present[codec]
+        if self.columns[name].reported:
+            found = np.isfinite(self.values[name][codec])
+        anywhere: NDArray[np.bool_] = found.any(axis=(1, 2))
+        return anywhere
+
+    def both(self, codec: int, reference: int) -> NDArray[np.bool_]:
+        """What both sent, [places, images, trials]."""
+        shared: NDArray[np.bool_] = self.present[codec] & self.present[reference]
+        return shared
+
+    def named(self, codec: int, reference: int) -> dict[str, Any]:
+        """The pair: its place in the table, and what it is called."""
+        pair = reference * len(self.labels) + codec
+        return {"pair": pair, "label": self.labels[codec], "reference": self.labels[reference]}
+
+    def counted(self, codec: int, reference: int) -> dict[str, Array]:
+        """images, pairs and failed_pairs of each place."""
+        both = self.both(codec, reference)
+        lost = np.maximum(self.lost[codec], self.lost[reference]) * both
+        return {
+            "images": both.any(axis=2).sum(axis=1),
+            "pairs": both.sum(axis=(1, 2)),
+            "failed_pairs": lost.sum(axis=(1, 2)).astype(np.int64),
+        }
 
 
-def _groups(table: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
-    for _, group in table.groupby(by, sort=False):
-        yield {name: group[name].iloc[0] for name in by}, group
+def _batches(table: _Table, pairs: list[_Pair]) -> Iterator[list[_Pair]]:
+    """The pairs, so many at a time that the memory they take does not matter."""
+    size = max(1, _AT_ONCE // max(1, table.present[0].size))
+    for start in range(0, len(pairs), size):
+        yield pairs[start : start + size]
 
 
-def _differences(group: pd.DataFrame, metrics: Mapping[str, Column]) -> Iterator[dict[str, object]]:
-    """The metrics of one point."""
-    gaps = pd.DataFrame({name: group[name] - group[f"{name}_ref"] for name in metrics})
-    gaps = gaps.dropna(axis="columns", how="all")  # what one of them does not report
-    low, high = interval_of_means(gaps, group["image"])
-    for i, name in enumerate(map(str, gaps)):
-        yield _line(name, metrics[name].unit, gaps[name].mean(), (low[i], high[i]), group)
-
-
-def _bd(
-    group: pd.DataFrame, axis: str, metrics: Mapping[str, Column]
-) -> Iterator[dict[str, object]]:
-    """The gaps between two curves over an axis."""
-    columns = ["cbr_realised", "cbr_realised_ref"] if axis == "cbr" else [axis, axis]
-    x, x_ref = (group.groupby(axis)[column].mean().to_numpy(np.float64)[None] for column in columns)
-    gaps: dict[tuple[str, str], Callable[..., Array]] = (
-        {("bd_{}_over_cbr", "dB"): bd_quality, ("bd_cbr_at_{}", "%"): bd_cbr}
-        if axis == "cbr"
-        else {("bd_{}_over_snr", "dB"): mean_gap, ("bd_snr_at_{}", "dB"): _gap_along}
-    )
-    for metric in (m.name for m in metrics.values() if m.unit == "dB" and m.better == "higher"):
-        columns = [metric, f"{metric}_ref"]
-        if metric not in group or not np.isfinite(group[columns]).all(axis=None):
+def _points(table: _Table, pairs: Sequence[_Pair]) -> Iterator[pd.DataFrame]:
+    """Of each metric, the differences of some pairs at every place where both are."""
+    codec, reference = (np.array([pair[i] for pair in pairs]) for i in (1, 0))
+    both = table.present[codec] & table.present[reference]  # [pairs, places, images, trials]
+    number = both.sum(axis=3)
+    lost = np.maximum(table.lost[codec], table.lost[reference]) * both
+    counted = {
+        "images": (number > 0).sum(axis=2),
+        "pairs": number.sum(axis=2),
+        "failed_pairs": lost.sum(axis=(2, 3)).astype(np.int64),
+    }
+    for name, column in table.columns.items():
+        reports = np.stack([table.reports(i, name) for i in range(len(table.labels))])
+        shown = reports[codec] & reports[reference] & (counted["pairs"] > 0)
+        if not shown.any():
             continue
-        curves = [_curve(group, axis, column) for column in columns]
-        for (name, unit), gap in gaps.items():
-            (value,), resampled = (
-                gap(_like(x, y), y, _like(x_ref, y_ref), y_ref)
-                for y, y_ref in zip(*curves, strict=True)
+        gaps = table.values[name][codec] - table.values[name][reference]
+        sums = np.where(both, gaps, 0).sum(axis=3)[shown]
+        found = means(sums.T, number[shown].T.astype(np.float64))
+        pair, place = np.nonzero(shown)
+        yield pd.DataFrame(
+            {
+                "pair": reference[pair] * len(table.labels) + codec[pair],
+                "place": place,
+                "label": table.labels.take(codec[pair]),
+                "reference": table.labels.take(reference[pair]),
+                **{str(key): values.array.take(place) for key, values in table.at.items()},
+                "quantity": name,
+                "unit": column.unit,
+                **_numbers(found),
+                **{key: values[shown] for key, values in counted.items()},
+            }
+        )
+
+
+def _curves(table: _Table, axis: str, pairs: Sequence[_Pair]) -> pd.DataFrame:
+    """The gaps between curves over an axis, of all pairs."""
+    fixed = [str(name) for name in table.at if name != axis]
+    group, _ = codes(table.at, fixed)
+    parts = []
+    for number in range(int(group.max(initial=-1)) + 1):
+        places = np.flatnonzero(group == number)
+        places = places[np.argsort(table.at[axis].to_numpy()[places], kind="stable")]
+        for chosen, shared in _with_shared_places(table, pairs, places):
+            if len(shared) < FEWEST_POINTS:
+                continue
+            where = {name: table.at[name].iloc[shared[0]] for name in fixed}
+            parts += [part.assign(**where) for part in _gaps(table, axis, chosen, shared)]
+    return pd.concat(parts) if parts else pd.DataFrame()
+
+
+def _with_shared_places(
+    table: _Table, pairs: Sequence[_Pair], places: NDArray[np.int64]
+) -> Iterator[tuple[list[_Pair], NDArray[np.int64]]]:
+    """Pairs, together with all others that share the same of the places."""
+    batches: dict[bytes, list[_Pair]] = {}
+    for pair in pairs:
+        shared = table.both(*pair)[places].any(axis=(1, 2))
+        batches.setdefault(shared.tobytes(), []).append(pair)
+    for key, batch in batches.items():
+        yield batch, places[np.frombuffer(key, dtype=bool)]
+
+
+def _gaps(
+    table: _Table, axis: str, pairs: Sequence[_Pair], places: NDArray[np.int64]
+) -> Iterator[pd.DataFrame]:
+    """The gaps of some pairs over the curve through some places."""
+    known = [
+        (name, column)
+        for name, column in table.columns.items()
+        if column.unit == "dB" and column.better == "higher"
+    ]
+    codec, reference = (np.array([pair[i] for pair in pairs]) for i in (1, 0))
+    both = table.present[codec][:, places] & table.present[reference][:, places]
+    sides = (codec, reference)
+    if axis == "cbr":
+        x = [_curve(table.values["cbr_realised"][side][:, places], both)[0] for side in sides]
+    else:
+        x = [np.tile(table.at[axis].to_numpy(np.float64)[places], (len(pairs), 1))] * 2
+    counted = [table.counted(*pair) for pair in zip(codec, reference, strict=True)]
+    lines = pd.DataFrame(
+        [
+            table.named(one, other)
+            | {"place": len(table.at)}
+            | {key: values[places].sum() for key, values in counts.items()}
+            | {"images": counts["images"][places].max()}
+            for one, other, counts in zip(codec, reference, counted, strict=True)
+        ]
+    )
+    for name, _ in known:
+        (y, y_without), (y_ref, y_ref_without) = (
+            _curve(table.values[name][side][:, places], both) for side in sides
+        )
+        for quantity, unit, gap, shown in _KINDS[axis]:
+            whole = gap(x[0], y, x[1], y_ref)
+            without = np.stack(
+                [gap(x[0], y_without[i], x[1], y_ref_without[i]) for i in range(len(y_without))]
             )
-            bounds = (np.nan, np.nan) if np.isnan(resampled).any() else interval(resampled)
-            yield _line(name.format(metric), unit, value, bounds, group)
+            found = jackknife(whole, without)
+            yield lines.assign(quantity=quantity.format(name), unit=unit, **_numbers(found, shown))
+
+
+def _curve(values: Array, both: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Means [pairs, places] over images and trials, and without each of the images that any has,
+    [images, pairs, places]."""
+    sums = np.where(both, values, 0).sum(axis=3)  # [pairs, places, images]
+    counts = both.sum(axis=3).astype(np.float64)
+    total, number = sums.sum(axis=2), counts.sum(axis=2)
+    used = np.flatnonzero(counts.any(axis=(0, 1)))
+    with np.errstate(all="ignore"):
+        without = (total[..., None] - sums[..., used]) / (number[..., None] - counts[..., used])
+        return total / number, np.moveaxis(without, 2, 0)
 
 
 def _gap_along(x: Array, y: Array, x_ref: Array, y_ref: Array) -> Array:
     return mean_gap(y, x, y_ref, x_ref)
 
 
-def _like(x: Array, y: Array) -> Array:
-    return np.broadcast_to(x, y.shape)
+def _gap_along_log(cbr: Array, y: Array, cbr_ref: Array, y_ref: Array) -> Array:
+    """Of log10 of the CBR, at equal quality."""
+    return mean_gap(y, np.log10(cbr), y_ref, np.log10(cbr_ref))
 
 
-def _curve(group: pd.DataFrame, axis: str, column: str) -> tuple[Array, Array]:
-    """Means along an axis: [1, points], and as many [resamples, points]; none of one image."""
-    by_image = group.groupby(["image", axis])[column]
-    sums, counts = (
-        table.unstack(axis, fill_value=0).to_numpy(np.float64)
-        for table in (by_image.sum(), by_image.count())
-    )
-    mean = (sums.sum(axis=0) / counts.sum(axis=0))[None]
-    return mean, resampled_means(sums, counts) if len(sums) > 1 else np.full_like(mean, np.nan)
+def _as_it_is(gap: Array) -> Array:
+    return gap
 
 
-def _line(
-    quantity: str,
-    unit: str,
-    value: float,
-    bounds: "tuple[float, float] | Array",
-    group: pd.DataFrame,
-) -> dict[str, object]:
+def _per_cent(log_ratio: Array) -> Array:
+    return 100 * (10**log_ratio - 1)
+
+
+_Kind = tuple[str, str, Callable[..., Array], Callable[[Array], Array]]
+_KINDS: Mapping[str, tuple[_Kind, ...]] = {
+    "cbr": (
+        ("bd_{}_over_cbr", "dB", bd_quality, _as_it_is),
+        ("bd_cbr_at_{}", "%", _gap_along_log, _per_cent),
+    ),
+    "snr_db": (
+        ("bd_{}_over_snr", "dB", mean_gap, _as_it_is),
+        ("bd_snr_at_{}", "dB", _gap_along, _as_it_is),
+    ),
+}
+"""Of each axis: quantity, unit, the gap as it is estimated, and what is shown of it."""
+
+
+def _numbers(found: Estimate, shown: Callable[[Array], Array] = _as_it_is) -> dict[str, Array]:
     return {
-        "quantity": quantity,
-        "unit": unit,
-        "difference": value,
-        "difference_lo": bounds[0],
-        "difference_hi": bounds[1],
-        "images": group["image"].nunique(),
-        "pairs": len(group[["image", "trial"]].drop_duplicates()),
+        "difference": shown(found.value),
+        "difference_lo": shown(found.low),
+        "difference_hi": shown(found.high),
+        "p_value": found.p_value,
     }

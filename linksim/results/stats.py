@@ -2,30 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
-from linksim.errors import InputError
 from linksim.metrics.table import Column, all_columns, find_metric
-from linksim.results.intervals import interval_of_means
+from linksim.results.cells import Cells, point_columns
+from linksim.results.intervals import Array, means, rates
 from linksim.results.outage import outage_columns
 from linksim.sweep.stopping import Until, trial_means
 
-POINT_COLUMNS = ("label", "channel", "snr_db", "cbr")
-
-_MEANS = {"failed": "failure_rate", "cbr_realised": "cbr_realised"}
-_MEANS |= {"ebno_db": "ebno_db", "side_info_bits": "side_info_bits", "papr_db": "papr_db"}
-_MEANS |= {"tx_snr_db": "tx_snr_db", "rx_snr_db": "rx_snr_db"}
-
-
-def point_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns that tell points apart: label, channel, snr_db, cbr and, if set, snr_knowledge.
-
-    Raises InputError where a needed column is missing.
-    """
-    missing = [name for name in (*POINT_COLUMNS, "image") if name not in rows]
-    if missing:
-        raise InputError(f"rows: no column {', '.join(missing)}; found {', '.join(rows.columns)}")
-    return [*POINT_COLUMNS, *(["snr_knowledge"] if "snr_knowledge" in rows else [])]
+_MEANS = ("cbr_realised", "ebno_db", "side_info_bits", "papr_db", "tx_snr_db", "rx_snr_db")
 
 
 def summarise(
@@ -38,80 +24,122 @@ def summarise(
     """One line per (label, channel, snr_knowledge, snr_db, cbr), names in the rows' order.
 
     Columns: label, codec, is_bound, channel, snr_db, cbr, snr_knowledge; ``images`` and ``count``
-    (images times trials); failure_rate and the means of cbr_realised, ebno_db, side_info_bits,
-    papr_db and of the SNRs believed in; pilot_share, of the channel uses, of OFDM channels; with
-    hybrid ARQ the mean of transmissions and, as ``transmissions_2``, the share of images that took
-    so many; then for every metric its mean and the bounds of a 95 % interval, as ``psnr``,
-    ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out. A failed
-    image counts with the quality of the picture that was shown for it.
+    (images times trials); ``failure_rate`` with its interval; ``not_finite``, how many
+    transmissions have a metric that is no finite number; the means of cbr_realised, ebno_db,
+    side_info_bits, papr_db and of the SNRs believed in; pilot_share, of the channel uses, of OFDM
+    channels; with hybrid ARQ the mean of transmissions and, as ``transmissions_2``, the share of
+    images that took so many; then for every metric its mean and the bounds of a 95 % interval, as
+    ``psnr``, ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out.
+
+    A failed image counts with the quality of the picture that was shown for it. One whose picture
+    or metric is no finite number has failed too, and then there is no mean: it is NaN.
 
     until: adds ``psnr_halfwidth`` (for its metric): of the 95 % interval of the mean over the
-    channel, these images given. outage: adds the columns of :mod:`linksim.results.outage`.
-
-    Interval: percentile bootstrap over images, each drawn with all its trials, since trials of one
-    image are not independent of each other; it holds what images and fades contribute. All codecs
-    meet the same draws. One image gives none (NaN). own: columns of a user's own metrics. Raises
-    InputError where a column is missing.
+    channel, these images given. outage: adds the columns of :mod:`linksim.results.outage`. own:
+    columns of a user's own metrics. Intervals are over images, each with all its trials
+    (:mod:`linksim.results.intervals`); they hold what images and fades contribute. One image gives
+    none (NaN). Raises InputError where a column is missing.
     """
-    columns = point_columns(rows)
-    groups = rows.groupby(columns, sort=False)
-    lines = pd.DataFrame(
-        [_line(group, until, outage or {}, all_columns(own)) for _, group in groups]
+    cells = Cells.of(rows)
+    columns = {name: column for name, column in all_columns(own).items() if name in rows}
+    parts = [_identity(rows, cells), _failures(rows, cells, columns), _plain_means(rows, cells)]
+    parts += [_quality(rows[name], column, cells) for name, column in columns.items()]
+    parts.append(_by_point(rows, cells, until, outage or {}, all_columns(own)))
+    if "ms_ssim_variant" in rows:
+        variants = rows["ms_ssim_variant"].fillna("").groupby(cells.point).unique()
+        parts.append(pd.DataFrame({"ms_ssim_variant": ["+".join(sorted(v)) for v in variants]}))
+    return _ordered(pd.concat(parts, axis=1), rows)
+
+
+def not_finite(rows: pd.DataFrame, columns: Mapping[str, Column]) -> Array:
+    """Whether each row has a measured quality that is no finite number, as 0 and 1; [rows]."""
+    measured = [name for name, column in columns.items() if not column.reported and name in rows]
+    finite = np.isfinite(rows[measured].to_numpy(np.float64)).all(axis=1)
+    lost: Array = (~finite).astype(np.float64)
+    return lost
+
+
+def _identity(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
+    names = ("label", "codec", "is_bound", "channel", "snr_db", "cbr", "snr_knowledge")
+    first = rows.iloc[cells.first].reset_index(drop=True)
+    counts = cells.counts()
+    return first[[name for name in names if name in rows]].assign(
+        images=(counts > 0).sum(axis=0), count=counts.sum(axis=0).astype(np.int64)
     )
-    order = {
-        name: list(rows[name].unique())
-        for name in ("label", "channel", "snr_knowledge")
-        if name in rows
+
+
+def _failures(rows: pd.DataFrame, cells: Cells, columns: Mapping[str, Column]) -> pd.DataFrame:
+    lost = not_finite(rows, columns)
+    said = rows["failed"].to_numpy(np.float64) if "failed" in rows else np.zeros(len(rows))
+    failed, counts = cells.sums(np.maximum(said, lost)), cells.counts()
+    low, high = rates(failed, counts)
+    table = {
+        "failure_rate": failed.sum(axis=0) / counts.sum(axis=0),
+        "failure_rate_lo": low,
+        "failure_rate_hi": high,
+        "not_finite": cells.sums(lost).sum(axis=0).astype(np.int64),
     }
-    return lines.sort_values(
-        ["label", "channel", "cbr", "snr_db", *columns[4:]],
-        key=lambda column: column.map(order[column.name].index) if column.name in order else column,
-        ignore_index=True,
-    )
+    kept = slice(None) if "failed" in rows else slice(3, None)
+    return pd.DataFrame(dict(list(table.items())[kept]))
 
 
-def _line(
-    group: pd.DataFrame,
+def _plain_means(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
+    """Means of what is there; nothing (NaN) where a point has none."""
+    names = [name for name in _MEANS if name in rows]
+    table = rows[names].groupby(cells.point).mean()
+    if "papr_db" in rows and "pilot_symbols" in rows:  # OFDM
+        sums = rows[["pilot_symbols", "symbols"]].groupby(cells.point).sum()
+        share = sums["pilot_symbols"] / sums["symbols"]
+        table["pilot_share"] = share.where(table["papr_db"].notna())
+    if "transmissions" in rows:  # hybrid ARQ
+        counts = rows["transmissions"]
+        table["transmissions"] = counts.groupby(cells.point).mean()
+        for count in sorted(counts.dropna().astype(int).unique()):
+            share = (counts == count).groupby(cells.point).mean()
+            table[f"transmissions_{count}"] = share.where(table["transmissions"].notna())
+    return table
+
+
+def _quality(values: "pd.Series[float]", column: Column, cells: Cells) -> pd.DataFrame:
+    """Mean and interval of a column of every point."""
+    sums, counts = cells.sums(values), cells.counts()
+    found = means(sums, counts)
+    low, high = rates(sums, counts) if column.is_rate else (found.low, found.high)
+    low, high = (np.where(np.isnan(found.value), np.nan, end) for end in (low, high))
+    name = column.name
+    return pd.DataFrame({name: found.value, f"{name}_lo": low, f"{name}_hi": high})
+
+
+def _by_point(
+    rows: pd.DataFrame,
+    cells: Cells,
     until: Until | None,
     outage: Mapping[str, float],
     columns: Mapping[str, Column],
-) -> dict[str, object]:
-    """One line of the summary from the rows of one point."""
-    first = group.iloc[0]
-    names = ("label", "codec", "is_bound", "channel", "snr_db", "cbr", "snr_knowledge")
-    line: dict[str, object] = {name: first[name] for name in names if name in group}
-    line |= {"images": group["image"].nunique(), "count": len(group)}
-    line |= {new: group[old].mean() for old, new in _MEANS.items() if old in group}
-    if "papr_db" in group and group["papr_db"].notna().any():  # OFDM
-        line["pilot_share"] = group["pilot_symbols"].sum() / group["symbols"].sum()
-    if "transmissions" in group and group["transmissions"].notna().any():  # hybrid ARQ
-        line |= _transmissions(group["transmissions"])
-    metrics = [name for name in columns if name in group]
-    if metrics:
-        line |= _means_with_intervals(group, metrics)
-    if until is not None:
-        values = trial_means(group, until.column)
-        line[f"{until.column}_halfwidth"] = until.reached(values)
-    for metric, target in outage.items():
-        line |= outage_columns(group, columns[find_metric(metric).name], target)
-    if "ms_ssim_variant" in group:
-        line["ms_ssim_variant"] = "+".join(sorted(group["ms_ssim_variant"].dropna().unique()))
-    return line
+) -> pd.DataFrame:
+    """What is worked out point by point, where the scenario asks for it."""
+    if until is None and not outage:
+        return pd.DataFrame(index=range(len(cells.first)))
+    lines = []
+    for _, group in rows.groupby(cells.point):
+        line: dict[str, float] = {}
+        if until is not None:
+            reached = until.reached(trial_means(group, until.column))
+            line[f"{until.column}_halfwidth"] = reached
+        for metric, target in outage.items():
+            line |= outage_columns(group, columns[find_metric(metric).name], target)
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
-def _transmissions(counts: "pd.Series[float]") -> dict[str, object]:
-    """Mean number of transmissions, and the share of each number."""
-    of_each = {
-        f"transmissions_{count}": (counts == count).mean()
-        for count in sorted(counts.dropna().astype(int).unique())
+def _ordered(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Labels, channels and knowledge as they first appear in the rows; CBRs and SNRs rising."""
+    by = ["label", "channel", "cbr", "snr_db", *point_columns(rows)[4:]]
+    keys = {
+        name: pd.factorize(rows[name])[1].get_indexer(pd.Index(lines[name]))
+        if name in ("label", "channel", "snr_knowledge")
+        else lines[name].to_numpy()
+        for name in by
     }
-    return {"transmissions": counts.mean(), **of_each}
-
-
-def _means_with_intervals(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
-    low, high = interval_of_means(group[list(metrics)], group["image"])
-    values: dict[str, float] = {}
-    for i, name in enumerate(metrics):
-        mean = group[name].mean()
-        values |= {name: mean, f"{name}_lo": low[i], f"{name}_hi": high[i]}
-    return values
+    order = np.lexsort([keys[name] for name in reversed(by)])
+    return lines.iloc[order].reset_index(drop=True)

@@ -80,5 +80,6 @@ class Until(Settings):
 
 def trial_means(rows: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     """The metric's mean over all images in each trial of one point, in order of trials; NaN where
-    an image has none."""
-    return rows.groupby("trial", sort=True)[metric].mean(skipna=False).to_numpy(np.float64)
+    an image has no finite value."""
+    finite = rows[metric].where(np.isfinite(rows[metric]))
+    return finite.groupby(rows["trial"], sort=True).mean(skipna=False).to_numpy(np.float64)

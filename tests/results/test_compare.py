@@ -6,6 +6,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from linksim.results.compare import compare
+from linksim.results.intervals import holm
 from tests.helpers.places import ROOT
 
 ROWS = ROOT / "results" / "rayleigh_sweep" / "rows.parquet"
@@ -37,8 +38,9 @@ def test_differences_by_hand() -> None:
     (line,) = compare(pd.concat([a, b])).to_dict("records")
     assert (line["label"], line["reference"]) == ("b", "a")
     assert (line["quantity"], line["unit"], line["images"], line["pairs"]) == ("psnr", "dB", 2, 4)
-    # images differ by 2 and 1 in the mean; two resample to 1, 1.5 and 2
-    assert [line[f"difference{end}"] for end in ("", "_lo", "_hi")] == [1.5, 1.0, 2.0]
+    # images differ by 2 and 1 in the mean: half of 12.706, Student's t of one degree of freedom
+    ends = [line[f"difference{end}"] for end in ("", "_lo", "_hi")]
+    assert ends == pytest.approx([1.5, 1.5 - 6.353, 1.5 + 6.353], abs=1e-3)
 
 
 def test_only_what_both_sent_is_compared() -> None:
@@ -51,10 +53,10 @@ def test_only_what_both_sent_is_compared() -> None:
 def test_each_codec_against_each_before_it_at_each_belief() -> None:
     values = np.random.default_rng(0).normal(30, 3, size=(5, 1))
     rows = pd.concat(
-        _rows(codec, values + gain, snr_db=snr_db, snr_knowledge=csi)
+        _rows(codec, values + gain, snr_db=snr_db, snr_knowledge=known)
         for codec, gain in (("a", 0), ("b", 1), ("c", 3))
         for snr_db in (1.0, 7.0)
-        for csi in ("right", "wrong")
+        for known in ("right", "wrong")
     )
     table = compare(rows)
     assert len(table) == 3 * 2 * 2
@@ -82,12 +84,10 @@ def test_paired_is_narrower_than_unpaired_on_real_rows() -> None:
             n_resamples=2000,
             rng=1,
         ).confidence_interval
-        paired = scipy_stats.bootstrap(
-            (one - other,), np.mean, method="percentile", n_resamples=2000, rng=1
-        ).confidence_interval
+        paired = scipy_stats.ttest_rel(one, other).confidence_interval()
         width = line.difference_hi - line.difference_lo
-        assert width < 0.7 * (unpaired.high - unpaired.low)
-        assert width == pytest.approx(paired.high - paired.low, rel=0.1)
+        assert width < 0.8 * (unpaired.high - unpaired.low)
+        assert width == pytest.approx(paired.high - paired.low, rel=0.15)
         assert line.difference == pytest.approx((one - other).mean())
 
 
@@ -107,7 +107,9 @@ def test_gaps_between_curves() -> None:
     assert psnr["difference"] == pytest.approx(1.0)
     low, high = psnr["difference_lo"], psnr["difference_hi"]
     point = table[table["cbr"] == 0.01].iloc[0]
-    assert (low, high) == pytest.approx((point["difference_lo"], point["difference_hi"]))
+    assert point["difference"] == pytest.approx(1.0)
+    theirs = scipy_stats.ttest_1samp(gains[:, 0], 0).confidence_interval()  # the gap is linear here
+    assert (low, high) == pytest.approx(tuple(theirs))
     # 3 dB a doubling: a gain of x dB saves 1 - 2^(-x/3)
     assert cbr["difference"] == pytest.approx(100 * (2 ** (-1 / 3) - 1))
     assert cbr["difference_lo"] == pytest.approx(100 * (2 ** (-high / 3) - 1))
@@ -160,3 +162,49 @@ def test_one_image_has_no_interval() -> None:
     table = compare(rows)
     assert table["difference"].tolist() == pytest.approx([0] * 6)
     assert table[["difference_lo", "difference_hi"]].isna().all(axis=None)
+
+
+def test_pairs_that_failed_stay_visible() -> None:
+    rows = pd.concat(
+        [
+            _rows("a", np.array([[20.0], [30.0], [np.nan]])),
+            _rows("b", np.array([[21.0], [31.0], [31.0]])),
+            _rows("c", np.full((3, 1), np.inf)),
+        ]
+    )
+    table = compare(rows).set_index(["label", "reference"])
+    assert table["difference"].isna().all()
+    assert not table["holm"].any()
+    assert table["pairs"].tolist() == [3, 3, 3]
+    assert table["failed_pairs"].tolist() == [1, 3, 3]
+
+
+def test_holms_correction_by_hand() -> None:
+    """The 5 % are shared among the tests that are left: 0.05/4, 0.05/3, 0.05/2, 0.05."""
+    p_values = np.array([0.03, 0.001, np.nan, 0.016, 0.04])
+    assert holm(p_values).tolist() == [False, True, False, True, False]
+    assert holm(np.array([0.02, 0.02])).tolist() == [True, True]
+    assert holm(np.array([0.026, 0.026])).tolist() == [False, False]
+
+
+def test_p_value_is_students() -> None:
+    generator = np.random.default_rng(5)
+    one, other = generator.normal(30, 3, size=(2, 4, 1))  # too few to tell a skewness
+    (line,) = compare(pd.concat([_rows("a", one), _rows("b", other)])).to_dict("records")
+    assert line["p_value"] == pytest.approx(scipy_stats.ttest_rel(one, other).pvalue[0])
+
+
+def test_codecs_and_images_in_any_order() -> None:
+    generator = np.random.default_rng(2)
+    values = generator.normal(30, 3, size=(5, 2))
+    rows = pd.concat(
+        _rows(codec, values + generator.normal(size=values.shape), snr_db=snr_db)
+        for codec in "abc"
+        for snr_db in (1.0, 4.0, 7.0, 10.0)
+    )
+    by = ["label", "reference", "quantity", "snr_db"]
+    shuffled = rows.sample(frac=1, random_state=0).sort_values("label", kind="stable")
+    pd.testing.assert_frame_equal(
+        compare(rows).sort_values(by, ignore_index=True),
+        compare(shuffled).sort_values(by, ignore_index=True),
+    )

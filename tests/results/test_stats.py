@@ -1,4 +1,4 @@
-"""Summaries against hand-worked means, scipy's bootstrap and the normal interval."""
+"""Summaries against hand-worked means and SciPy's intervals; what is not finite stays visible."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,6 @@ import pytest
 from scipy import stats as scipy_stats
 
 from linksim.errors import InputError
-from linksim.results.intervals import cluster_interval
 from linksim.results.stats import summarise
 
 
@@ -48,35 +47,34 @@ def test_means_counts_and_rates_by_hand() -> None:
     assert line["failure_rate"] == 0.25
     assert line["cbr_realised"] == pytest.approx(0.08)
     assert line["ms_ssim_variant"] == "win11x4+win11x5"
-    # two images resample to 21, 27 and 33 with weights 1/4, 1/2, 1/4
-    assert (line["psnr_lo"], line["psnr_hi"]) == (21.0, 33.0)
+    # image means 21 and 33: half of 12.706, Student's t of one degree of freedom, times 12
+    assert (line["psnr_lo"], line["psnr_hi"]) == pytest.approx((27 - 76.237, 27 + 76.237), abs=1e-3)
 
 
-def test_interval_agrees_with_scipy() -> None:
-    values = np.exp(_quality(24) / 10)  # skewed
-    theirs = scipy_stats.bootstrap(
-        (values[:, 0],), np.mean, method="percentile", n_resamples=20_000, rng=1
-    ).confidence_interval
+def test_interval_agrees_with_a_studentised_bootstrap() -> None:
+    """Skewed values, one an image: P. Hall, The Bootstrap and Edgeworth Expansion, section 3.2."""
+    values = np.exp(_quality(24)[:, 0] / 10)
+    drawn = np.random.default_rng(1).choice(values, size=(40_000, 24))
+    ratios = (drawn.mean(axis=1) - values.mean()) / scipy_stats.sem(drawn, axis=1)
+    ends = values.mean() - np.quantile(ratios, [0.975, 0.025]) * scipy_stats.sem(values)
+    line = summarise(_rows(values[:, None])).iloc[0]
+    assert line[["psnr_lo", "psnr_hi"]].tolist() == pytest.approx(ends, abs=0.04 * np.ptp(ends))
+
+
+def test_interval_of_few_images_is_students() -> None:
+    values = _quality(4)
+    theirs = scipy_stats.ttest_1samp(values[:, 0], 0).confidence_interval()
     line = summarise(_rows(values)).iloc[0]
-    width = theirs.high - theirs.low
-    assert line["psnr_lo"] == pytest.approx(theirs.low, abs=0.03 * width)
-    assert line["psnr_hi"] == pytest.approx(theirs.high, abs=0.03 * width)
+    assert line[["psnr_lo", "psnr_hi"]].tolist() == pytest.approx(list(theirs))
 
 
-def test_interval_of_many_images_is_the_normal_one() -> None:
-    values = _quality(4000)
-    low, high = cluster_interval(values, np.ones_like(values))[:, 0]
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - half, abs=0.08 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.08 * half)
-
-
-def test_interval_covers_the_true_mean() -> None:
-    covered = 0
-    for seed in range(400):
-        low, high = cluster_interval(_quality(24, seed=seed), np.ones((24, 1)))[:, 0]
-        covered += low <= 30 <= high
-    assert 0.89 < covered / 400 < 0.97
+@pytest.mark.parametrize("failed", [0, 1, 5, 24])
+def test_failure_rate_has_the_exact_interval(failed: int) -> None:
+    rows = _rows(_quality(24)).assign(failed=np.arange(24) < failed)
+    line = summarise(rows).iloc[0]
+    theirs = scipy_stats.binomtest(failed, 24).proportion_ci(method="exact")
+    ends = line[["failure_rate_lo", "failure_rate_hi"]].tolist()
+    assert ends == pytest.approx(list(theirs))
 
 
 def test_trials_of_one_image_do_not_narrow_the_interval() -> None:
@@ -98,7 +96,6 @@ def test_codecs_keep_their_order_and_snrs_are_sorted() -> None:
     lines = summarise(rows)
     expected = [("mamba", 1.0), ("mamba", 7.0), ("bpg", -2.0), ("bpg", 10.0)]
     assert list(zip(lines["label"], lines["snr_db"], strict=True)) == expected
-    # every codec meets the same draws: equal values give equal intervals
     assert lines["psnr_lo"].nunique() == 1
 
 
@@ -110,10 +107,29 @@ def test_metrics_are_those_in_the_rows() -> None:
     assert line[["lpips_lo", "lpips_hi"]].tolist() == pytest.approx([0.2, 0.2])
 
 
-def test_missing_values_are_left_out() -> None:
-    line = summarise(_rows(np.array([[30.0], [np.nan], [34.0], [32.0]]))).iloc[0]
-    assert line["psnr"] == 32.0
-    assert 30 <= line["psnr_lo"] < 32 < line["psnr_hi"] <= 34
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_visible(value: float) -> None:
+    """A mean over the others would say that nothing happened."""
+    line = summarise(_rows(np.array([[30.0], [value], [34.0], [32.0]]))).iloc[0]
+    assert np.isnan(line[["psnr", "psnr_lo", "psnr_hi"]].astype(float)).all()
+    assert (line["failure_rate"], line["not_finite"]) == (0.25, 1)
+    assert line["failure_rate_lo"] > 0
+
+
+def test_nothing_finite_is_no_success() -> None:
+    rows = pd.concat([_rows(_quality(3) * np.nan), _rows(_quality(3), label="b")])
+    lost, kept = summarise(rows, outage={"psnr": 20}).to_dict("records")
+    assert (lost["failure_rate"], lost["psnr_outage"], lost["not_finite"]) == (1, 1, 3)
+    assert lost["psnr_q05"] == -np.inf
+    assert (kept["failure_rate"], kept["not_finite"]) == (0, 0)
+
+
+def test_an_estimate_that_a_codec_does_not_give_is_no_failure() -> None:
+    rows = pd.concat([_rows(_quality(3), snr_db_estimate=4.0), _rows(_quality(3), label="b")])
+    one, other = summarise(rows).to_dict("records")
+    assert one["snr_db_estimate"] == 4.0
+    assert np.isnan(other["snr_db_estimate"])
+    assert other["failure_rate"] == other["not_finite"] == 0
 
 
 def test_one_image_has_no_interval() -> None:
