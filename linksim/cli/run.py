@@ -38,7 +38,7 @@ def run_scenario(
         return
     plan, folder = run.plan, run.folder
     summary = _finish(run, options, overwrite=overwrite, console=console)
-    for table in result_tables(summary, folder, plan.scenario):
+    for table in result_tables(summary, folder, plan.scenario, width=console.width):
         console.print(table)
     if plan.scenario.until is not None:
         console.print(until_in_words(summary, plan.scenario.until))

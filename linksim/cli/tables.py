@@ -1,52 +1,80 @@
-"""The tables that ``linksim run`` prints: means, and differences between codecs."""
+"""The tables that ``linksim run`` prints: means, and differences between codecs.
 
-from collections.abc import Iterator
+A line a codec and a column an SNR, in as many blocks as the width asks for, so that every number
+can be read on 80 columns and in a log file.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from rich import box
 from rich.table import Table
 
-from linksim.metrics.table import find_metric
+from linksim.metrics.table import Column, all_columns, find_metric, own_columns
+from linksim.plot.facets import ratio
+from linksim.results.failures import failed_in_words
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.stopping import Until
 from linksim.tables import read_table
 
+WIDTH = 80
 
-def result_tables(summary: pd.DataFrame, folder: Path, scenario: Scenario) -> Iterator[Table]:
-    """Means of the first metric, then the other codecs' paired differences from the first one."""
-    metric, names = (
-        find_metric(scenario.metrics[0]).name,
-        [codec.label for codec in scenario.codecs],
-    )
+_LABEL_LETTERS = 26
+_BETWEEN = 3  # letters between two columns
+
+
+def result_tables(
+    summary: pd.DataFrame, folder: Path, scenario: Scenario, *, width: int = WIDTH
+) -> Iterator[Table]:
+    """Means of the first metric, then the other codecs' paired differences from the first one.
+
+    width: letters a line. What has failed is told in words in the place of its number.
+    """
+    columns = all_columns(own_columns(scenario.metrics))
+    column = columns[find_metric(scenario.metrics[0]).name]
     images = int(summary["images"].iloc[0])
-    means = summary.assign(text=summary[metric].map("{:.2f}".format))
-    yield _table(f"{scenario.name}: mean {metric} of {images} images", means, names, scenario)
+    means = summary.assign(text=[_mean(line, column) for line in summary.to_dict("records")])
+    yield from _tables(f"{scenario.name}: mean {column.axis} of {images} images", means, width)
     for written, target in (scenario.outage or {}).items():
-        name = find_metric(written).name
-        rates = summary.assign(text=summary[f"{name}_outage"].map("{:.3f}".format))
-        title = f"Outage probability, {name} against a target of {target:g}"
-        yield _table(title, rates, names, scenario)
+        missed = columns[find_metric(written).name]
+        rates = summary.assign(text=summary[f"{missed.name}_outage"].map("{:.3f}".format))
+        yield from _tables(f"Outage probability: {missed.missed(target)}", rates, width)
     if scenario.complexity is not None:
         yield _cost_table(read_table(folder / "complexity.csv"))
-    if len(names) > 1:
+    if len(scenario.codecs) > 1:
         table = read_table(folder / "compare.csv")
-        table = table[(table["reference"] == names[0]) & table["difference"].notna()]
-        gaps = table.assign(text=[_with_interval(*v) for v in table[_VALUES].to_numpy()])
-        title = f"Paired difference in {metric} from {names[0]}, 95 % interval"
-        yield _table(title, gaps[gaps["quantity"] == metric], names[1:], scenario)
-        curve = f"{metric}|{metric}_db"
-        curves = gaps[gaps["quantity"].str.fullmatch(f"bd_({curve})_over_.*|bd_.*_at_({curve})")]
-        if not curves.empty:
-            yield _curve_table(f"Mean gap from {names[0]} over whole curves", curves)
+        yield from _gap_tables(table, column, scenario.codecs[0].label, width)
+
+
+def _gap_tables(table: pd.DataFrame, column: Column, first: str, width: int) -> Iterator[Table]:
+    """The differences from the first codec: at every point, and over whole curves."""
+    table = table[table["reference"] == first]
+    table = table.assign(text=[_gap(line) for line in table.to_dict("records")])
+    table = table[table["text"] != ""]
+    title = f"Paired difference in {column.axis} from {first}, 95 % interval"
+    yield from _tables(title, table[table["quantity"] == column.name], width)
+    name = re.escape(column.name)
+    curve = f"bd_{name}(_db)?_over_.*|bd_.*_at_{name}(_db)?"
+    curves = table[table["quantity"].str.fullmatch(curve)]
+    if not curves.empty:
+        yield _curve_table(f"Mean gap from {first} over whole curves", curves)
 
 
 def until_in_words(summary: pd.DataFrame, until: Until) -> str:
     """What half-width the points came to."""
     reached = summary[f"{until.column}_halfwidth"]
     wider = int((reached > until.halfwidth * (1 + 1e-9)).sum())
+    unknown = int(reached.isna().sum())
+    if unknown == len(reached):
+        return f"No point has a finite {until.column} in every transmission: no half-width."
     return (
         f"95 % half-width of {until.column} over the channel: at most {reached.max():.3g}, "
         f"{until.halfwidth:g} asked; {wider} point(s) ended at max_trials ({until.max_trials})."
+        + (f" {unknown} point(s) have transmissions that failed: no half-width." if unknown else "")
     )
 
 
@@ -56,32 +84,90 @@ def cost_cells(parameters: float, *macs: float) -> list[str]:
     return ["-" if pd.isna(n) else f"{n / unit:.2f} {letter}" for n, unit, letter in counts]
 
 
-_VALUES = ["difference", "difference_lo", "difference_hi"]
+def _tables(title: str, lines: pd.DataFrame, width: int) -> Iterator[Table]:
+    """A line a codec, a column an SNR (or a CBR, where there is one SNR), ``text`` in the cells.
+
+    lines: of a summary or a comparison. What else tells points apart stands above its codecs.
+    """
+    if lines.empty:
+        return
+    axis = "cbr" if lines["snr_db"].nunique() == 1 and lines["cbr"].nunique() > 1 else "snr_db"
+    heads = sorted(lines[axis].unique())
+    fixed = [
+        name
+        for name in ("channel", "snr_knowledge", "cbr", "snr_db")
+        if name in lines and name != axis and (lines[name].nunique() > 1 or name in _NUMBERS)
+    ]
+    texts = {head: _heading(axis, head) for head in heads}
+    cell = max(map(len, [*lines["text"], *texts.values()]))
+    labels = min(_LABEL_LETTERS, max(map(len, lines["label"])))
+    at_once = max(1, (width - labels - _BETWEEN) // (cell + _BETWEEN))
+    for start in range(0, len(heads), at_once):
+        block = heads[start : start + at_once]
+        yield _block(title if start == 0 else "", lines, axis, fixed, block, labels)
 
 
-def _table(title: str, lines: pd.DataFrame, names: list[str], scenario: Scenario) -> Table:
-    """A line a channel, knowledge, CBR and SNR, a column a codec, with ``text`` in the cells."""
-    table = Table(title=title, title_justify="left")
-    words = ["channel"] if len(scenario.channel) > 1 else []
-    words += ["snr_knowledge"] if scenario.snr_knowledge else []
-    for heading in (*words, "CBR", "SNR (dB)", *names):
-        table.add_column(heading, justify="left" if heading in words else "right")
-    at = [*words, "cbr", "snr_db"]
-    cells = lines.set_index(["label", *at])["text"]
-    for where in lines[at].drop_duplicates().itertuples(index=False, name=None):
-        *said, cbr, snr_db = where
-        row = [cells.get((name, *where), "-") for name in names]
-        table.add_row(*said, f"{cbr:.4f}", f"{snr_db:g}", *row)
+def _block(
+    title: str,
+    lines: pd.DataFrame,
+    axis: str,
+    fixed: list[str],
+    heads: Sequence[float],
+    labels: int,
+) -> Table:
+    """One table of some of the columns, a section for each of what is fixed."""
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", min_width=labels, max_width=_LABEL_LETTERS, overflow="fold")
+    for head in heads:
+        table.add_column(_heading(axis, head), justify="right", no_wrap=True)
+    for at, section in lines.groupby(fixed, sort=False):
+        words = dict(zip(fixed, at, strict=True))
+        table.add_row(", ".join(_words(name, value) for name, value in words.items()))
+        cells = section.set_index(["label", axis])["text"]
+        for label in section["label"].unique():
+            table.add_row(label, *(str(cells.get((label, head), "-")) for head in heads))
+        table.add_section()
     return table
+
+
+_NUMBERS = ("cbr", "snr_db")
+
+
+def _heading(axis: str, value: float) -> str:
+    return f"{value:g} dB" if axis == "snr_db" else ratio(value)
+
+
+def _words(name: str, value: object) -> str:
+    if name not in _NUMBERS:
+        return str(value)
+    assert isinstance(value, float)
+    return f"CBR {ratio(value)}" if name == "cbr" else f"SNR {value:g} dB"
+
+
+def _mean(line: dict[Any, Any], column: Column) -> str:
+    value = line[column.name]
+    if np.isfinite(value):
+        return f"{value:.2f}" if column.unit else f"{value:.3f}"
+    return failed_in_words(int(line["not_finite"]), int(line["count"]))
+
+
+def _gap(line: dict[Any, Any]) -> str:
+    """A difference with its interval; nothing for curves that cannot be compared."""
+    value, low, high = (line[f"difference{end}"] for end in ("", "_lo", "_hi"))
+    if not np.isfinite(value):
+        failed = int(line["failed_pairs"])
+        return failed_in_words(failed, int(line["pairs"])) if failed else ""
+    return f"{value:+.2f}" + ("" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]")
 
 
 def _cost_table(costs: pd.DataFrame) -> Table:
     """A line a codec: parameters and multiply-accumulates."""
     side = costs["side"].iloc[0]
     title = f"{side}x{side}, encoder and decoder together"
-    table = Table("codec", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("codec", overflow="fold")
     for heading in ("parameters", "MACs", "scan MACs"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for codec, *counts in costs.drop(columns="side").itertuples(index=False, name=None):
         table.add_row(codec, *cost_cells(*counts))
     return table
@@ -89,16 +175,16 @@ def _cost_table(costs: pd.DataFrame) -> Table:
 
 def _curve_table(title: str, lines: pd.DataFrame) -> Table:
     """A line a gap between two curves."""
-    table = Table(title=title, title_justify="left")
-    for heading in ("codec", "at", "quantity", "unit", "gap, 95 % interval"):
-        table.add_column(heading, justify="right" if heading.startswith("gap") else "left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("codec", "at", "quantity", "gap, 95 % interval"):
+        ours = heading.startswith(("quantity", "gap"))
+        justify: Literal["left", "right"] = "right" if heading.startswith("gap") else "left"
+        table.add_column(heading, justify=justify, no_wrap=ours, overflow="fold")
     for line in lines.to_dict("records"):
-        where = f"SNR {line['snr_db']:g} dB" if pd.isna(line["cbr"]) else f"CBR {line['cbr']:.4f}"
+        where = (
+            f"SNR {line['snr_db']:g} dB" if pd.isna(line["cbr"]) else f"CBR {ratio(line['cbr'])}"
+        )
         where += f", {line['snr_knowledge']}" if "snr_knowledge" in line else ""
-        table.add_row(line["label"], where, line["quantity"], line["unit"], line["text"])
+        quantity = f"{line['quantity']} ({line['unit']})"
+        table.add_row(line["label"], where, quantity, line["text"])
     return table
-
-
-def _with_interval(value: float, low: float, high: float) -> str:
-    bounds = "" if pd.isna(low) else f" [{low:.2f}, {high:.2f}]"
-    return f"{value:+.2f}{bounds}"

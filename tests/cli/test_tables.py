@@ -1,43 +1,116 @@
-"""The tables that a run prints say what its tables on disk say."""
+"""The tables that a run prints say what its tables on disk say, on 80 columns."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
+from linksim.cli.console import PlainConsole
 from linksim.cli.tables import result_tables, until_in_words
 from linksim.results.compare import compare
 from linksim.results.stats import summarise
-from linksim.sweep.scenario import load_scenario
+from linksim.sweep.scenario import Scenario, load_scenario
 from linksim.sweep.stopping import Until
+from linksim.tables import write_table
 from tests.helpers.places import ROOT
 
 
-def test_means_and_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def printed(rows: pd.DataFrame, folder: Path, scenario: Scenario, width: int = 80) -> str:
+    """What a run prints of its rows."""
+    write_table(folder / "compare.csv", compare(rows))
+    console = PlainConsole(file=io.StringIO(), width=width)
+    for table in result_tables(summarise(rows), folder, scenario, width=width):
+        console.print(table)
+    return console.file.getvalue()
+
+
+def rows_of(labels: list[str], snrs: list[float], lost: str = "") -> tuple[pd.DataFrame, Scenario]:
+    """Rows of some codecs, one of which may never have a finite PSNR, and their scenario."""
+    lines = [
+        {
+            "label": label,
+            "codec": "x",
+            "is_bound": False,
+            "channel": "awgn",
+            "snr_db": snr_db,
+            "cbr": 1 / 12,
+            "image": f"i{image}",
+            "trial": 0,
+            "failed": False,
+            "cbr_realised": 1 / 12,
+            "psnr": np.nan if label == lost else 20 + place + snr_db + image**0.5,
+        }
+        for place, label in enumerate(labels)
+        for snr_db in snrs
+        for image in range(5)
+    ]
+    scenario = {
+        "name": "s",
+        "channel": {"type": "awgn"},
+        "snr_db": snrs,
+        "cbr": 1 / 12,
+        "metrics": ["psnr"],
+        "codecs": [{"codec": "bpg_ldpc", "label": label} for label in labels],
+    }
+    return pd.DataFrame(lines), Scenario.model_validate(scenario)
+
+
+def test_every_number_of_nine_codecs_on_80_columns(tmp_path: Path) -> None:
     rows = pd.read_parquet(ROOT / "results" / "rayleigh_sweep" / "rows.parquet")
-    table = compare(rows)
-    table.to_csv(tmp_path / "compare.csv", index=False)
     scenario = load_scenario(ROOT / "scenarios" / "rayleigh_sweep.yaml")
-    summary = summarise(rows)
-    console = Console(width=200)
-    for shown in result_tables(summary, tmp_path, scenario):
-        console.print(shown)
-    out = capsys.readouterr().out
-    mean = summary[(summary["label"] == "BPG + LDPC") & (summary["snr_db"] == 7)]["psnr"].iloc[0]
-    assert f" {mean:.2f} " in out
-    gaps = table[(table["label"] == "BPG + LDPC") & (table["reference"] == "MambaJSCC")]
-    for quantity, snr_db in (("psnr", 7), ("bd_psnr_over_snr", None)):
-        at = gaps["snr_db"].isna() if snr_db is None else gaps["snr_db"] == snr_db
-        (line,) = gaps[at & (gaps["quantity"] == quantity)].to_dict("records")
-        low, high = line["difference_lo"], line["difference_hi"]
-        assert f"{line['difference']:+.2f} [{low:.2f}, {high:.2f}]" in out
+    out = printed(rows, tmp_path, scenario)
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    summary, table = summarise(rows), compare(rows)
+    assert summary["label"].nunique() == 9
+    for value in summary["psnr"]:
+        assert f"{value:.2f}" in out
+    gaps = table[(table["reference"] == "MambaJSCC") & (table["quantity"] == "psnr")]
+    assert len(gaps) == 8 * 10
+    for line in gaps.itertuples():
+        shown = f"{line.difference:+.2f} [{line.difference_lo:.2f}, {line.difference_hi:.2f}]"
+        assert shown in out
     # Their curves share no PSNR, so that no SNR gap at a PSNR can be told.
-    assert gaps.loc[gaps["quantity"] == "bd_snr_at_psnr", "difference"].isna().all()
     assert not [line for line in out.splitlines() if "BPG" in line and "bd_snr_at_psnr" in line]
+
+
+def test_what_failed_is_said_in_words(tmp_path: Path) -> None:
+    rows, scenario = rows_of(["first", "lost"], [1.0, 4.0, 7.0, 10.0], lost="lost")
+    rows.loc[0, "psnr"] = np.inf
+    out = printed(rows, tmp_path, scenario)
+    assert "1/5 failed" in out
+    assert out.count("all failed") == 8 + 2  # means and differences; two gaps over curves
+    assert "nan" not in out.lower()
+
+
+def test_labels_are_text(tmp_path: Path) -> None:
+    labels = ["[red]x[/blue]", "a [/] b", "7", "N/A", "nan", "我们的方法", "\x1b[31mred", "L" * 300]
+    rows, scenario = rows_of(labels, [1.0, 7.0])
+    out = printed(rows, tmp_path, scenario)
+    for label in labels[:6]:
+        assert label in out
+    assert "\\x1b[31mred" in out
+    assert "\x1b" not in out
+    assert out.count("L") >= 300
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_what_stopping_came_to() -> None:
     rule = Until(metric="psnr", halfwidth=0.1, max_trials=50)
     text = until_in_words(pd.DataFrame({"psnr_halfwidth": [0.08, 0.1, 0.25]}), rule)
     assert "at most 0.25, 0.1 asked; 1 point(s) ended at max_trials (50)" in text
+    text = until_in_words(pd.DataFrame({"psnr_halfwidth": [0.08, np.nan]}), rule)
+    assert "1 point(s) have transmissions that failed" in text
+    text = until_in_words(pd.DataFrame({"psnr_halfwidth": [np.nan]}), rule)
+    assert text.startswith("No point has a finite psnr")
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_tables_keep_to_the_width(tmp_path: Path, width: int) -> None:
+    rows, scenario = rows_of(["first", "second"], [float(snr) for snr in range(12)])
+    out = printed(rows, tmp_path, scenario, width)
+    assert max(map(len, out.splitlines())) <= width
+    assert out.count("first") > 0
+    assert "…" not in out
