@@ -1,19 +1,16 @@
 """``linksim run`` and ``linksim scenarios``: plan, progress, tables, and what was found."""
 
 import logging
-import math
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
 from rich.table import Table
 
 from linksim.cli.tables import result_tables, until_in_words
 from linksim.entrance import PreparedRun, prepare_run
-from linksim.errors import printable
-from linksim.progress import counting_progress
+from linksim.progress import Counting, in_words
 from linksim.sweep.estimate import estimates
 from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Point
@@ -76,24 +73,17 @@ def _show_what_is_left(
     for one in found:
         there = one.points - one.missing
         cells = map(str, (one.points, there, one.missing))
-        table.add_row(one.label, *cells, _duration(one.seconds) if one.missing else "-")
+        table.add_row(one.label, *cells, in_words(one.seconds) if one.missing else "-")
     console.print(table)
     points = len(run.plan.points)
     least = "at least " if run.plan.scenario.until else ""
     shared = f", shared by {options.workers} workers" if options.workers else ""
-    total = _duration(sum(one.seconds for one in found))
+    total = in_words(sum(one.seconds for one in found))
     console.print(
         f"{len(missing)} of {points} points are to be computed: {least}{total}{shared}."
         if missing
         else f"All {points} points are there: nothing to compute."
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _log_to(console: Console) -> None:
@@ -118,18 +108,14 @@ def _finish(
     transmissions = len(missing) * len(run.plan.items) * scenario.trials
     # with until nobody knows how many trials there will be
     total = None if scenario.until else transmissions
-    with counting_progress(console, "{task.description}") as progress:
-        task = progress.add_task(scenario.name, total=total)
+    with Counting(console, scenario.name, total) as progress:
 
         def on_start(point: Point) -> None:
             what = f"{point.codec.label}  cbr {point.cbr:.4f}  {point.snr_db:g} dB"
             what += f"  {point.knowledge.name}" if point.knowledge else ""
             what += f"  {point.link.shown_name}" if len(links) > 1 else ""
-            progress.update(task, description=escape(printable(what)))
+            progress.begin(what)
 
         return run.finish(
-            options,
-            overwrite=overwrite,
-            on_start=on_start,
-            on_image=lambda count: progress.advance(task, count),
+            options, overwrite=overwrite, on_start=on_start, on_image=progress.advance
         )

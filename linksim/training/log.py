@@ -1,6 +1,5 @@
 """How a training goes, told: a bar or lines on the console, and the learning curve."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from linksim.progress import counting_progress
+from linksim.progress import Pace, counting_progress
 from linksim.tables import write_table
-
-LINE_EVERY = 30.0
-"""Seconds between two lines where there is no terminal."""
 
 
 class Teller:
@@ -22,8 +18,7 @@ class Teller:
         self._console = console
         self._total = total
         self._batch_size = batch_size
-        self._first, self._began = done, time.monotonic()
-        self._told = self._began
+        self._pace = Pace(done)
         self._progress = None
         if console.is_terminal:
             self._progress = counting_progress(console, "step", "{task.fields[loss]}")
@@ -32,17 +27,14 @@ class Teller:
 
     def step(self, done: int, loss: Any) -> None:
         """Tell that so many steps are done, if it is time to."""
-        now = time.monotonic()
         if self._progress is not None:
             if done % 10 == 0:
                 self._progress.update(self._task, completed=done, loss=f"loss {float(loss):.5f}")
-        elif now - self._told >= LINE_EVERY:
-            self._told = now
-            rate = (done - self._first) / (now - self._began)
-            hours = (self._total - done) / rate / 3600
+        elif self._pace.due():
             self.line(
                 f"step {done} of {self._total}: loss {float(loss):.5f}, "
-                f"{rate * self._batch_size:.3g} crops a second, {hours:.2f} h left"
+                f"{self._pace.rate(done) * self._batch_size:.3g} crops a second, "
+                f"{self._pace.left(done, self._total)} left"
             )
 
     def validation(self, done: int, metrics: Mapping[str, float]) -> None:
