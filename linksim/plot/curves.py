@@ -51,12 +51,14 @@ def curve_figure(
     looks: Mapping[str, Look],
     *,
     label: str | None = None,
+    mark_failed: bool = True,
     published: pd.DataFrame | None = None,
 ) -> "Figure":
     """A column of the facet's lines, a curve a codec with its interval as a band.
 
-    Points whose value is no finite number are crosses on the lower edge, and the legend says so.
-    label: of the y axis, where it is not the column's. published: points of others
+    Points whose value is no finite number are crosses on the lower edge, and the legend says so,
+    unless mark_failed is False: they are left out then. label: of the y axis, where it is not the
+    column's. published: points of others
     (:func:`linksim.plot.published.points_over`), drawn as such, with their source in the legend.
     """
     figure, axes = empty_figure(facet.title, facet.x_label, label or axis_label(column, facet))
@@ -66,7 +68,9 @@ def curve_figure(
     if known[facet.x].nunique() == 1 and others.empty:
         known = known.set_index("label").loc[codecs]
         _side_by_side(axes, known, column.name, looks)
-        _mark_failed(axes, known, pd.Series(range(len(known)), known.index), column, looks)
+        if mark_failed:
+            places = pd.Series(range(len(known)), known.index)
+            _mark_failed(axes, known, places, column, looks)
         _name_places(axes, known, facet.x, looks)
         return figure
     artists: list[Artist] = []
@@ -77,7 +81,8 @@ def curve_figure(
                 axes.axhline(level, color=looks[codec].colour, linestyle=":", linewidth=0.8)
             points = points[points[facet.x] > 0]
         finite = np.isfinite(points[column.name])
-        name = looks[codec].label(codec) + ("" if finite.any() or points.empty else " (all failed)")
+        lost = mark_failed and not points.empty and not finite.any()
+        name = looks[codec].label(codec) + (" (all failed)" if lost else "")
         artists.append(_curve(axes, points[finite], facet.x, column.name, looks[codec], name))
     artists += _published(axes, others, facet.x)
     _set_ticks(axes, facet, known)
@@ -86,8 +91,9 @@ def curve_figure(
         artists += axes.plot(
             truth, truth, color=GREY, linestyle=":", linewidth=0.8, label="true SNR"
         )
-    lost = known.set_index("label")
-    artists += _mark_failed(axes, lost, lost[facet.x], column, looks)
+    if mark_failed:
+        named = known.set_index("label")
+        artists += _mark_failed(axes, named, named[facet.x], column, looks)
     legend_below(figure, artists)
     return figure
 

@@ -191,7 +191,7 @@ def _plot_outage(result: _Result) -> Iterator[Path]:
         lost = summary.assign(**{rate.name: summary[rate.name].replace(0, np.nan)})  # no log of 0
         for facet in _over_axes(lost):
             label = f"Outage ({column.missed(target)})"
-            figure = curve_figure(facet, rate, result.looks, label=label)
+            figure = curve_figure(facet, rate, result.looks, label=label, mark_failed=False)
             axes = figure.axes[0]
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")

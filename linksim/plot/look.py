@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,6 +44,7 @@ _VARIANTS = tuple(product(_VARIANT_COLOURS, _VARIANT_MARKERS))
 _SALT = 56031  # gives the labels of every shipped scenario colours and markers of their own
 _BOUND_DASHES = ((4.0, 2.0), (1.5, 1.5), (6.0, 1.5, 1.5, 1.5), (8.0, 2.0), (3.0, 3.0))
 _LEGEND_LETTERS, _MOST_LINES = 56, 8
+_USUAL_LINES, _LINE_INCHES = 3, 0.145  # of a legend that the usual height has room for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,15 +128,20 @@ def wrapped(text: str, letters: int, most_lines: int = _MOST_LINES) -> str:
 def legend_below(figure: "Figure", artists: "Sequence[Artist]") -> None:
     """The legend under the axes, where it covers no curve: the artists by their labels.
 
-    They are handed over since matplotlib leaves out labels that start with an underscore.
+    They are handed over since matplotlib leaves out labels that start with an underscore. A long
+    legend makes the figure higher.
     """
     labels = [str(artist.get_label()) for artist in artists]
     if not labels:
         return
-    columns = 2 if max(map(len, labels)) <= _LEGEND_LETTERS // 2 else 1
+    columns = 2 if median(map(len, labels)) <= _LEGEND_LETTERS // 2 else 1
+    shown = [wrapped(label, _LEGEND_LETTERS // columns) for label in labels]
+    lines = sum(text.count("\n") + 1 for text in shown) / columns
+    more = max(0.0, lines - _USUAL_LINES) * _LINE_INCHES  # the axes keep their height
+    figure.set_figheight(figure.get_figheight() + more)
     figure.legend(
         artists,
-        [wrapped(label, _LEGEND_LETTERS // columns) for label in labels],
+        shown,
         loc="outside lower center",
         ncols=columns,
         frameon=False,

@@ -4,7 +4,7 @@ G. Bjøntegaard, Calculation of average PSNR differences between RD-curves, VCEG
 curve through the points that the common test conditions took since JCTVC-L1100: the monotone
 piecewise cubic of F. N. Fritsch and R. E. Carlson (SIAM J. Numer. Anal. 17, 1980) with the slopes
 of F. N. Fritsch and J. Butland (SIAM J. Sci. Stat. Comput. 5, 1984), which never overshoots.
-It is written for many curves at once, as a bootstrap has them.
+It is written for many curves at once, as a jackknife has them.
 """
 
 import numpy as np

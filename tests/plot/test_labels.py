@@ -49,7 +49,7 @@ def summary_of(labels: list[str], psnr: float = 30.0) -> pd.DataFrame:
 def legend(summary: pd.DataFrame) -> list[str]:
     (facet,) = against_snr(summary)
     figure = curve_figure(facet, COLUMNS["psnr"], codec_looks(summary))
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+    return [text.get_text().replace("\n", "") for text in figure.legends[0].get_texts()]
 
 
 def through_a_file(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -142,3 +142,37 @@ def test_figures_that_the_tables_no_longer_give_go(tmp_path: Path) -> None:
     plot_results(tmp_path)
     left = {path.name for path in (tmp_path / "figures").iterdir()}
     assert left == {"notes.txt", *(f"psnr_vs_snr.{kind}" for kind in ("pdf", "svg", "png"))}
+
+
+def test_an_outage_of_zero_is_no_failure(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {
+            "label": "a",
+            "codec": "x",
+            "is_bound": False,
+            "channel": "awgn",
+            "snr_db": [1.0, 7.0] * 4,
+            "cbr": 1 / 12,
+            "image": [f"i{i // 2}" for i in range(8)],
+            "trial": 0,
+            "cbr_realised": 1 / 12,
+            "psnr": [10.0, 30.0, 30.0, 31.0] * 2,
+        }
+    )
+    write_table(tmp_path / "summary.csv", summarise(rows, outage={"psnr": 20}))
+    write_table(tmp_path / "rows.parquet", rows)
+    plot_results(tmp_path)
+    drawn = (tmp_path / "figures" / "psnr_outage_vs_snr.svg").read_text()
+    assert "no finite value" not in drawn  # matplotlib notes the texts that it draws
+
+
+def test_a_long_legend_leaves_the_axes_their_height() -> None:
+    heights = []
+    for count in (2, 20):
+        (facet,) = against_snr(summary := summary_of([f"codec {i}" for i in range(count)]))
+        with figure_style([]):
+            figure = curve_figure(facet, COLUMNS["psnr"], codec_looks(summary))
+            figure.draw_without_rendering()
+        box = figure.axes[0].get_position()
+        heights.append(box.height * figure.get_figheight())
+    assert heights[1] > 0.85 * heights[0]
