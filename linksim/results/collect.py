@@ -20,7 +20,7 @@ from linksim.results.compare import compare
 from linksim.results.stats import summarise
 from linksim.settings import CodecSettings
 from linksim.sweep.complexity import RoundTrip, count_macs, count_parameters
-from linksim.sweep.plan import Plan, Point
+from linksim.sweep.plan import Plan
 from linksim.sweep.published import published_table
 from linksim.sweep.store import Store
 from linksim.tables import write_table
@@ -40,7 +40,7 @@ def collect(plan: Plan, store: Store, folder: Path, file: str | None = None) -> 
     scenario = plan.scenario
     before = _digests(folder)
     remove_leftovers(folder)
-    rows = pd.concat([_labelled(store, point) for point in plan.points], ignore_index=True)
+    rows = _labelled(plan, store)
     own = own_columns(scenario.metrics)
     summary = summarise(rows, until=scenario.until, outage=scenario.outage or {}, own=own)
     write_table(folder / "rows.parquet", rows)
@@ -86,14 +86,20 @@ def _remove_files(folder: Path, suffixes: tuple[str, ...], keep: Collection[str]
         folder.rmdir()
 
 
-def _labelled(store: Store, point: Point) -> pd.DataFrame:
-    """The rows of a point under the names that the scenario gives codec and knowledge."""
-    rows = store.read([point.key])
-    rows.insert(0, "label", point.codec.label)
-    rows.insert(1, "codec", point.codec.codec)
-    rows.insert(3, "channel", point.link.shown_name)
-    if point.knowledge is not None:
-        rows.insert(list(rows).index("cbr") + 1, "snr_knowledge", point.knowledge.name)
+def _labelled(plan: Plan, store: Store) -> pd.DataFrame:
+    """The rows of all points under the names that the scenario gives codecs and knowledge."""
+    points = plan.points
+    rows, number = store.read_numbered([point.key for point in points])
+
+    def insert(place: int, name: str, texts: list[str]) -> None:
+        rows.insert(place, name, pd.Series(texts, dtype="str").take(number).reset_index(drop=True))
+
+    insert(0, "label", [point.codec.label for point in points])
+    insert(1, "codec", [point.codec.codec for point in points])
+    insert(3, "channel", [point.link.shown_name for point in points])
+    if plan.scenario.snr_knowledge is not None:
+        known = [point.knowledge.name if point.knowledge else "" for point in points]
+        insert(list(rows).index("cbr") + 1, "snr_knowledge", known)
     return rows
 
 

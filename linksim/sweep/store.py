@@ -15,14 +15,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from linksim.errors import InputError
 from linksim.files import write_atomically
-from linksim.tables import read_table
+from linksim.tables import read_parquets
 
 _DIGITS = 16
 _log = logging.getLogger(__name__)
@@ -93,14 +95,18 @@ class Store:
 
     def read(self, keys: Iterable[str]) -> pd.DataFrame:
         """The rows of these points, in this order; InputError for one that is not there."""
-        frames = []
+        return self.read_numbered(keys)[0]
+
+    def read_numbered(self, keys: Iterable[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+        """The same, and of each row which of the keys it belongs to, counted from 0."""
+        paths = []
         for key in keys:
             path = self._listed().get(key)
             self._sound.discard(path or Path())  # what is read is looked at again
             if path is None or not self._is_sound(path):
                 raise InputError(f"{self._points}: the point {key} is not there; run again")
-            frames.append(read_table(path))
-        return pd.concat(frames, ignore_index=True)
+            paths.append(path)
+        return read_parquets(paths)
 
     def picture_path(self, key: str, image_name: str) -> Path:
         """Where a point's reconstruction of an image lies; InputError where it does not."""
