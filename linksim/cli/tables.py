@@ -29,10 +29,11 @@ _BETWEEN = 3  # letters between two columns
 
 def result_tables(
     summary: pd.DataFrame, folder: Path, scenario: Scenario, *, width: int = WIDTH
-) -> Iterator[Table]:
+) -> Iterator[Table | str]:
     """Means of the first metric, then the other codecs' paired differences from the first one.
 
-    width: letters a line. What has failed is told in words in the place of its number.
+    Each has a line before it that says what it holds. width: letters a line. What has failed is
+    told in words in the place of its number.
     """
     columns = all_columns(own_columns(scenario.metrics))
     column = columns[find_metric(scenario.metrics[0]).name]
@@ -44,13 +45,18 @@ def result_tables(
         rates = summary.assign(text=summary[f"{missed.name}_outage"].map("{:.3f}".format))
         yield from _tables(f"Outage probability: {missed.missed(target)}", rates, width)
     if scenario.complexity is not None:
-        yield _cost_table(read_table(folder / "complexity.csv"))
+        costs = read_table(folder / "complexity.csv")
+        side = costs["side"].iloc[0]
+        yield f"{side}x{side}, encoder and decoder together"
+        yield _cost_table(costs)
     if len(scenario.codecs) > 1:
         table = read_table(folder / "compare.csv")
         yield from _gap_tables(table, column, scenario.codecs[0].label, width)
 
 
-def _gap_tables(table: pd.DataFrame, column: Column, first: str, width: int) -> Iterator[Table]:
+def _gap_tables(
+    table: pd.DataFrame, column: Column, first: str, width: int
+) -> Iterator[Table | str]:
     """The differences from the first codec: at every point, and over whole curves."""
     table = table[table["reference"] == first]
     table = table.assign(text=[_gap(line) for line in table.to_dict("records")])
@@ -61,7 +67,8 @@ def _gap_tables(table: pd.DataFrame, column: Column, first: str, width: int) -> 
     curve = f"bd_{name}(_db)?_over_.*|bd_.*_at_{name}(_db)?"
     curves = table[table["quantity"].str.fullmatch(curve)]
     if not curves.empty:
-        yield _curve_table(f"Mean gap from {first} over whole curves", curves)
+        yield f"Mean gap from {first} over whole curves"
+        yield _curve_table(curves)
 
 
 def until_in_words(summary: pd.DataFrame, until: Until) -> str:
@@ -84,7 +91,7 @@ def cost_cells(parameters: float, *macs: float) -> list[str]:
     return ["-" if pd.isna(n) else f"{n / unit:.2f} {letter}" for n, unit, letter in counts]
 
 
-def _tables(title: str, lines: pd.DataFrame, width: int) -> Iterator[Table]:
+def _tables(title: str, lines: pd.DataFrame, width: int) -> Iterator[Table | str]:
     """A line a codec, a column an SNR (or a CBR, where there is one SNR), ``text`` in the cells.
 
     lines: of a summary or a comparison. What else tells points apart stands above its codecs.
@@ -102,13 +109,13 @@ def _tables(title: str, lines: pd.DataFrame, width: int) -> Iterator[Table]:
     cell = max(map(len, [*lines["text"], *texts.values()]))
     labels = min(_LABEL_LETTERS, max(map(len, lines["label"])))
     at_once = max(1, (width - labels - _BETWEEN) // (cell + _BETWEEN))
+    yield title
     for start in range(0, len(heads), at_once):
         block = heads[start : start + at_once]
-        yield _block(title if start == 0 else "", lines, axis, fixed, block, labels)
+        yield _block(lines, axis, fixed, block, labels)
 
 
 def _block(
-    title: str,
     lines: pd.DataFrame,
     axis: str,
     fixed: list[str],
@@ -116,7 +123,7 @@ def _block(
     labels: int,
 ) -> Table:
     """One table of some of the columns, a section for each of what is fixed."""
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", min_width=labels, max_width=_LABEL_LETTERS, overflow="fold")
     for head in heads:
         table.add_column(_heading(axis, head), justify="right", no_wrap=True)
@@ -162,9 +169,7 @@ def _gap(line: dict[Any, Any]) -> str:
 
 def _cost_table(costs: pd.DataFrame) -> Table:
     """A line a codec: parameters and multiply-accumulates."""
-    side = costs["side"].iloc[0]
-    title = f"{side}x{side}, encoder and decoder together"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("codec", overflow="fold")
     for heading in ("parameters", "MACs", "scan MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -173,9 +178,9 @@ def _cost_table(costs: pd.DataFrame) -> Table:
     return table
 
 
-def _curve_table(title: str, lines: pd.DataFrame) -> Table:
+def _curve_table(lines: pd.DataFrame) -> Table:
     """A line a gap between two curves."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("codec", "at", "quantity", "gap, 95 % interval"):
         ours = heading.startswith(("quantity", "gap"))
         justify: Literal["left", "right"] = "right" if heading.startswith("gap") else "left"
