@@ -228,13 +228,15 @@ class PreparedRun:
 
     def _check_folder(self) -> None:
         """Notice what another scenario of the same name left, and refuse to mix it up."""
+        from linksim.results.folder import read_manifest
+
         try:
-            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+            manifest = read_manifest(self.folder)
             file, held = manifest.get("file"), manifest["scenario"]
             ours = json.loads(self.plan.scenario.model_dump_json(by_alias=True))
             for scenario in (held, ours):
                 scenario["images"].pop("limit", None)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (InputError, KeyError, TypeError, AttributeError):
             return  # nothing there, or nothing that can be read: it is written anew
         if file is None or file == self.file:
             return

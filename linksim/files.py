@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their digests, and locks between processes."""
+"""Files written whole or not at all, and their digests."""
 
 import fcntl
 import hashlib
@@ -6,8 +6,8 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,21 +30,6 @@ def write_png(path: Path, image: Tensor) -> None:
     """Write an image, uint8 [3, H, W]."""
     picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same path waiting, so that only one makes the file.
-
-    The lock goes when the process does, however it ends. In a folder that cannot be written there
-    is none.
-    """
-    with ExitStack() as stack:
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.with_name(f".{path.name}.lock").open("w"))
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -53,14 +53,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return data
 
 
-def read_value(text: str) -> Any:
-    """One value as a file would hold it; raises InputError."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{text!r}: not valid YAML: {one_line(error)}") from None
-
-
 def _text_of(path: Path) -> str:
     try:
         status = path.stat()

@@ -9,11 +9,10 @@ from linksim.errors import InputError
 from linksim.importing.tensors import (
     Converted,
     Source,
-    divided,
+    division,
     from_unit_range,
-    merged,
+    merging,
     modnet,
-    to_unit_range,
 )
 
 _PUBLISHED_INTERVAL = 2048
@@ -139,9 +138,7 @@ def _encoder(source: Source, depths: list[int]) -> dict[str, Tensor]:
         for j in range(depth):
             state |= _block(source, f"encoder.layers.{i}.blocks.{j}", f"encoder.stages.{i}.{j}")
         if i + 1 < len(depths):
-            theirs = f"encoder.layers.{i}.downsample"
-            for name in ("norm.weight", "norm.bias", "reduction.weight"):
-                state[f"encoder.merge.{i}.{name}"] = merged(source.take(f"{theirs}.{name}"))
+            state |= merging(source, f"encoder.layers.{i}.downsample", f"encoder.merge.{i}")
     return state | _head(source, "encoder", "encoder.compress")
 
 
@@ -151,11 +148,5 @@ def _decoder(source: Source, depths: list[int]) -> dict[str, Tensor]:
         for j in range(depth):
             state |= _block(source, f"decoder.layers.{i}.blocks.{j}", f"decoder.stages.{i}.{j}")
         theirs, ours = f"decoder.layers.{i}.upsample", f"decoder.divide.{i}"
-        state |= source.layer(f"{theirs}.norm", f"{ours}.norm")
-        expansion = divided(source.take(f"{theirs}.increment.weight", axes=2))
-        if i + 1 == len(depths):
-            expansion, state[f"{ours}.norm.bias"] = to_unit_range(
-                expansion, state[f"{ours}.norm.bias"], source.where
-            )
-        state[f"{ours}.expansion.weight"] = expansion
+        state |= division(source, theirs, ours, last=i + 1 == len(depths))
     return state

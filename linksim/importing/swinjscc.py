@@ -8,11 +8,10 @@ from linksim.errors import InputError
 from linksim.importing.tensors import (
     Converted,
     Source,
-    divided,
+    division,
     from_unit_range,
-    merged,
+    merging,
     modnet,
-    to_unit_range,
 )
 
 _MODNETS = (r"(en|de)coder\.(bm|sm)_list1?\..*",)
@@ -131,9 +130,7 @@ def _encoder(source: Source, depths: list[int]) -> dict[str, Tensor]:
     place = 1
     for i, depth in enumerate(depths):
         if i > 0:
-            theirs = f"encoder.layers.{i}.downsample"
-            for name in ("norm.weight", "norm.bias", "reduction.weight"):
-                state[f"encoder.{place}.{name}"] = merged(source.take(f"{theirs}.{name}"))
+            state |= merging(source, f"encoder.layers.{i}.downsample", f"encoder.{place}")
             place += 1
         for j in range(depth):
             state |= _block(source, f"encoder.layers.{i}.blocks.{j}", f"encoder.{place}")
@@ -149,12 +146,6 @@ def _decoder(source: Source, depths: list[int]) -> dict[str, Tensor]:
             state |= _block(source, f"decoder.layers.{i}.blocks.{j}", f"decoder.{place}")
             place += 1
         theirs, ours = f"decoder.layers.{i}.upsample", f"decoder.{place}"
-        state |= source.layer(f"{theirs}.norm", f"{ours}.norm")
-        expansion = divided(source.take(f"{theirs}.increment.weight", axes=2))
-        if i + 1 == len(depths):
-            expansion, state[f"{ours}.norm.bias"] = to_unit_range(
-                expansion, state[f"{ours}.norm.bias"], source.where
-            )
-        state[f"{ours}.expansion.weight"] = expansion
+        state |= division(source, theirs, ours, last=i + 1 == len(depths))
         place += 1
     return state

@@ -111,6 +111,22 @@ def divided(weight: Tensor) -> Tensor:
     return torch.cat([weight[i::4] for i in range(4)])
 
 
+def division(source: Source, theirs: str, ours: str, *, last: bool) -> dict[str, Tensor]:
+    """A patch division; the last one takes the image range in."""
+    state = source.layer(f"{theirs}.norm", f"{ours}.norm")
+    expansion = divided(source.take(f"{theirs}.increment.weight", axes=2))
+    if last:
+        bias = state[f"{ours}.norm.bias"]
+        expansion, state[f"{ours}.norm.bias"] = to_unit_range(expansion, bias, source.where)
+    return state | {f"{ours}.expansion.weight": expansion}
+
+
+def merging(source: Source, theirs: str, ours: str) -> dict[str, Tensor]:
+    """A patch merging."""
+    names = ("norm.weight", "norm.bias", "reduction.weight")
+    return {f"{ours}.{name}": merged(source.take(f"{theirs}.{name}")) for name in names}
+
+
 def modnet(source: Source, steps: str, gates: str, ours: str) -> dict[str, Tensor]:
     """A Channel ModNet from ``steps.i`` (linear layers) and ``gates.i.fc`` (of the SNR)."""
     state = source.layer(f"{steps}.0", f"{ours}.entry")

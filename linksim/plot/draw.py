@@ -36,7 +36,7 @@ from linksim.plot.look import GREY, Look, codec_looks, legend_below, wrapped
 from linksim.plot.outage import draw_distribution
 from linksim.plot.pictures import picture_facets, picture_grid
 from linksim.plot.published import points_over, read_published
-from linksim.results.folder import columns_of
+from linksim.results.folder import columns_of, result_folders
 from linksim.tables import read_table
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
@@ -86,13 +86,7 @@ def plot_results(folder: Path) -> list[Path]:
     call left and that the tables no longer give are removed. Raises InputError where there are no
     results or a table is broken.
     """
-    tables = sorted(folder.rglob("summary.csv"))
-    if not tables:
-        raise InputError(
-            f"{folder}: no results here; wanted is a folder that 'python -m linksim run' wrote, "
-            "with summary.csv in it, or a folder of such folders"
-        )
-    return [path for table in tables for path in _plot_folder(table.parent)]
+    return [path for found in result_folders(folder) for path in _plot_folder(found)]
 
 
 @contextmanager
@@ -200,10 +194,7 @@ def _plot_outage(result: _Result) -> Iterator[Path]:
         rows = read_table(result.folder / "rows.parquet")
         for facet in distributions(summary):
             figure, axes = empty_figure(facet.title, column.axis, "Share of transmissions")
-            names = ("channel", "cbr", "snr_db", "snr_knowledge")
-            at = [name for name in names if name in facet.lines]
-            shown = rows.merge(facet.lines[at].drop_duplicates(), on=at)
-            artists = draw_distribution(axes, shown, column, target, result.looks)
+            artists = draw_distribution(axes, facet.rows_of(rows), column, target, result.looks)
             legend_below(figure, artists)
             yield from _save(figure, figures / f"{column.name}_{facet.name}")
 

@@ -26,6 +26,12 @@ class Facet:
     lines: pd.DataFrame
     ticks: tuple[list[float], list[str]] | None = None
 
+    def rows_of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those of a result's rows that its lines are the means of."""
+        names = ("channel", "cbr", "snr_db", "snr_knowledge")
+        at = [name for name in names if name in self.lines]
+        return rows.merge(self.lines[at].drop_duplicates(), on=at)
+
 
 def against_snr(summary: pd.DataFrame) -> Iterator[Facet]:
     """One a channel, CBR and SNR knowledge."""

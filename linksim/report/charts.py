@@ -85,8 +85,7 @@ def outage_distributions(
     if not targets:
         return
     for facet in distributions(summary):
-        at = [name for name in ("channel", "cbr", "snr_db", "snr_knowledge") if name in facet.lines]
-        shown = rows.merge(facet.lines[at].drop_duplicates(), on=at)
+        shown = facet.rows_of(rows)
         charts = {}
         for column in targets:
             traces = [

@@ -1,6 +1,5 @@
 """``linksim report``: a result folder's tables as one HTML page that needs nothing else."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from linksim.errors import InputError, one_line
+from linksim.errors import InputError
 from linksim.files import write_atomically
 from linksim.metrics.table import Column
 from linksim.plot.look import codec_looks
@@ -18,7 +17,7 @@ from linksim.report.ledger import ledger
 from linksim.report.page import render, script_safe
 from linksim.report.pictures import embedded
 from linksim.report.words import codec_lines, provenance, told
-from linksim.results.folder import columns_of
+from linksim.results.folder import columns_of, read_manifest, result_folders
 from linksim.tables import read_table
 
 _NEEDED = ("label", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_realised")
@@ -40,14 +39,9 @@ def write_reports(folder: Path) -> list[Path]:
     Of several, also ``index.html`` in ``folder``. Raises InputError where there is no result, or a
     table is damaged.
     """
-    tables = sorted(folder.rglob("summary.csv"))
-    if not tables:
-        raise InputError(
-            f"{folder}: no results here; wanted is a folder that 'python -m linksim run' wrote, "
-            "with summary.csv in it, or a folder of such folders"
-        )
-    pages = [write_report(table.parent) for table in tables]
-    if tables[0].parent == folder:
+    found = result_folders(folder)
+    pages = [write_report(one) for one in found]
+    if found[0] == folder:
         return pages
     entries = [
         {"name": str(page.parent.relative_to(folder)), "href": page.relative_to(folder).as_posix()}
@@ -62,7 +56,7 @@ def write_reports(folder: Path) -> list[Path]:
 
 def write_report(folder: Path) -> Path:
     """``folder/report.html`` from the folder's tables and pictures; raises InputError."""
-    manifest = _manifest(folder / "manifest.json")
+    manifest = _manifest(folder)
     summary = read_table(folder / "summary.csv", _NEEDED)
     rows = read_table(folder / "rows.parquet", ("label", "snr_db"))
     looks = codec_looks(summary)
@@ -71,17 +65,10 @@ def write_report(folder: Path) -> Path:
         for column in columns_of(folder).values()
         if column.drawn and column.name in summary and summary[column.name].notna().any()
     ]
-    costs = (
-        read_table(folder / "complexity.csv", ("label", "macs"))
-        if (folder / "complexity.csv").is_file()
-        else None
-    )
-    gaps = (
-        read_table(folder / "compare.csv", ("label", "reference"))
-        if (folder / "compare.csv").is_file()
-        else None
-    )
-    index = folder / "pictures" / "index.csv"
+    costs = _if_there(folder / "complexity.csv", ("label", "macs"))
+    gaps = _if_there(folder / "compare.csv", ("label", "reference"))
+    index = _if_there(folder / "pictures" / "index.csv", ("label", "file"))
+    pictures = [] if index is None else embedded(index, folder / "pictures")
     data = {
         "curves": _plain(curves(summary, columns, looks, read_published(folder))),
         "cost": (
@@ -89,14 +76,7 @@ def write_report(folder: Path) -> Path:
         ),
         "outage": _plain(outage_distributions(rows, summary, columns, looks)),
         "gaps": _gap_lines(gaps),
-        "pictures": [
-            asdict(p)
-            for p in (
-                embedded(read_table(index, ("label", "file")), index.parent)
-                if index.is_file()
-                else []
-            )
-        ],
+        "pictures": [asdict(picture) for picture in pictures],
     }
     page = render(
         "report.html.j2",
@@ -175,20 +155,20 @@ def _gap_lines(gaps: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def _entry(folder: Path) -> dict[str, Any]:
-    manifest = _manifest(folder / "manifest.json")
+    manifest = _manifest(folder)
     return {"told": told(manifest)[0], "labels": ", ".join(map(str, manifest["codecs"]))}
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("scenario", "images", "codecs", "channel"):
-            manifest[key]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; 'python -m linksim run' writes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a readable manifest ({one_line(error)})") from None
-    return dict(manifest)
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, with all that a page tells of it."""
+    manifest = read_manifest(folder)
+    missing = [key for key in ("scenario", "images", "codecs", "channel") if key not in manifest]
+    if missing:
+        raise InputError(
+            f"{folder / 'manifest.json'}: not a readable manifest (no {missing[0]}); "
+            "'python -m linksim run' writes it again"
+        )
+    return manifest
 
 
 def _if_there(path: Path, needed: Sequence[str]) -> pd.DataFrame | None:

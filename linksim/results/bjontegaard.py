@@ -35,7 +35,17 @@ def bd_quality(cbr: Array, quality: Array, cbr_ref: Array, quality_ref: Array) -
 
 def bd_cbr(cbr: Array, quality: Array, cbr_ref: Array, quality_ref: Array) -> Array:
     """Mean change of the CBR at equal quality in per cent, negative for a saving; [B]."""
-    return 100 * (10 ** mean_gap(quality, np.log10(cbr), quality_ref, np.log10(cbr_ref)) - 1)
+    return per_cent(bd_log_cbr(cbr, quality, cbr_ref, quality_ref))
+
+
+def bd_log_cbr(cbr: Array, quality: Array, cbr_ref: Array, quality_ref: Array) -> Array:
+    """The same as a difference of log10 of the CBR, in which intervals are taken; [B]."""
+    return mean_gap(quality, np.log10(cbr), quality_ref, np.log10(cbr_ref))
+
+
+def per_cent(log_ratio: Array) -> Array:
+    """A log10 of a ratio as the ratio's distance from one, in per cent."""
+    return 100 * (10**log_ratio - 1)
 
 
 def _slopes(x: Array, y: Array) -> Array:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from linksim.metrics.table import Column, all_columns
-from linksim.results.bjontegaard import FEWEST_POINTS, bd_quality, mean_gap
+from linksim.results.bjontegaard import FEWEST_POINTS, bd_log_cbr, bd_quality, mean_gap, per_cent
 from linksim.results.cells import codes, point_columns
 from linksim.results.intervals import Array, Estimate, holm, jackknife, means
 from linksim.results.stats import not_finite
@@ -259,24 +259,15 @@ def _gap_along(x: Array, y: Array, x_ref: Array, y_ref: Array) -> Array:
     return mean_gap(y, x, y_ref, x_ref)
 
 
-def _gap_along_log(cbr: Array, y: Array, cbr_ref: Array, y_ref: Array) -> Array:
-    """Of log10 of the CBR, at equal quality."""
-    return mean_gap(y, np.log10(cbr), y_ref, np.log10(cbr_ref))
-
-
 def _as_it_is(gap: Array) -> Array:
     return gap
-
-
-def _per_cent(log_ratio: Array) -> Array:
-    return 100 * (10**log_ratio - 1)
 
 
 _Kind = tuple[str, str, Callable[..., Array], Callable[[Array], Array]]
 _KINDS: Mapping[str, tuple[_Kind, ...]] = {
     "cbr": (
         ("bd_{}_over_cbr", "dB", bd_quality, _as_it_is),
-        ("bd_cbr_at_{}", "%", _gap_along_log, _per_cent),
+        ("bd_cbr_at_{}", "%", bd_log_cbr, per_cent),
     ),
     "snr_db": (
         ("bd_{}_over_snr", "dB", mean_gap, _as_it_is),

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from linksim.selective_scan.checks import Arguments
+
 _INSTRUCTION_SETS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
 _NOT_FINITE, _NO_MEMORY = 1, 2
 
@@ -126,42 +128,29 @@ def _readable(tensor: Tensor) -> Tensor:
 class Call:
     """Arguments of one call of the kernel, and the tensors that keep their memory alive."""
 
-    def __init__(
-        self,
-        u: Tensor,
-        delta: Sequence[Tensor],
-        A: Sequence[Tensor],
-        B: Sequence[Tensor],
-        C: Sequence[Tensor],
-        D: Sequence[Tensor],
-        delta_bias: Sequence[Tensor],
-        csi: Tensor | None,
-        delta_softplus: bool,
-        csi_interval: int,
-        reverse: Sequence[bool],
-    ) -> None:
+    def __init__(self, given: Arguments) -> None:
         self._alive: list[Tensor] = []
-        batch, length, channels = u.shape
+        batch, length, channels = given.u.shape
         self.scan = Scan(
             batch=batch,
             length=length,
             channels=channels,
-            states=A[0].shape[1],
-            u=self.border(u),
-            csi=None if csi is None else self.pointer(csi),
-            csi_interval=csi_interval,
-            softplus=delta_softplus,
-            directions=len(A),
+            states=given.A[0].shape[1],
+            u=self.border(given.u),
+            csi=None if given.csi is None else self.pointer(given.csi),
+            csi_interval=given.csi_interval,
+            softplus=given.delta_softplus,
+            directions=len(given.A),
             threads=torch.get_num_threads(),
         )
-        for i, direction in enumerate(self.scan.direction[: len(A)]):
-            direction.delta = self.border(delta[i])
-            direction.B = self.border(B[i])
-            direction.C = self.border(C[i])
-            direction.A = self.pointer(A[i])
-            direction.D = self.pointer(D[i])
-            direction.bias = self.pointer(delta_bias[i])
-            direction.reverse = reverse[i]
+        for i, direction in enumerate(self.scan.direction[: len(given.A)]):
+            direction.delta = self.border(given.delta[i])
+            direction.B = self.border(given.B[i])
+            direction.C = self.border(given.C[i])
+            direction.A = self.pointer(given.A[i])
+            direction.D = self.pointer(given.D[i])
+            direction.bias = self.pointer(given.delta_bias[i])
+            direction.reverse = given.reverse[i]
 
     def border(self, tensor: Tensor) -> Border:
         self._alive.append(_readable(tensor))

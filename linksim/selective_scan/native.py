@@ -17,7 +17,7 @@ def checkpoint_shape(scan: Arguments) -> tuple[int, ...]:
 def forward(scan: Arguments, checkpoints: Tensor | None) -> Tensor:
     """y; fills the checkpoints if there are any. Raises InputError for non-finite input."""
     y = torch.empty(scan.u.shape, dtype=scan.u.dtype)
-    call = Call(*scan)
+    call = Call(scan)
     call.scan.y = border_of(y)
     call.set_sum(y)
     if checkpoints is not None:
@@ -30,7 +30,7 @@ def forward(scan: Arguments, checkpoints: Tensor | None) -> Tensor:
 
 def backward(dy: Tensor, checkpoints: Tensor, scan: Arguments) -> list[Tensor]:
     """Gradients of u, then, a direction each, of delta, A, B, C, D and delta_bias."""
-    call = Call(*scan)
+    call = Call(scan)
     u, B, C = scan.u, scan.B, scan.C
     batch, length, channels = u.shape
     directions, states = len(scan.A), scan.A[0].shape[1]

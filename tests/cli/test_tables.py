@@ -15,6 +15,7 @@ from linksim.sweep.scenario import Scenario, load_scenario
 from linksim.sweep.stopping import Until
 from linksim.tables import write_table
 from tests.helpers.places import ROOT
+from tests.helpers.rows import row
 
 
 def printed(rows: pd.DataFrame, folder: Path, scenario: Scenario, width: int = 80) -> str:
@@ -29,19 +30,12 @@ def printed(rows: pd.DataFrame, folder: Path, scenario: Scenario, width: int = 8
 def rows_of(labels: list[str], snrs: list[float], lost: str = "") -> tuple[pd.DataFrame, Scenario]:
     """Rows of some codecs, one of which may never have a finite PSNR, and their scenario."""
     lines = [
-        {
-            "label": label,
-            "codec": "x",
-            "is_bound": False,
-            "channel": "awgn",
-            "snr_db": snr_db,
-            "cbr": 1 / 12,
-            "image": f"i{image}",
-            "trial": 0,
-            "failed": False,
-            "cbr_realised": 1 / 12,
-            "psnr": np.nan if label == lost else 20 + place + snr_db + image**0.5,
-        }
+        row(
+            label,
+            image=f"i{image}",
+            snr_db=snr_db,
+            psnr=np.nan if label == lost else 20 + place + snr_db + image**0.5,
+        )
         for place, label in enumerate(labels)
         for snr_db in snrs
         for image in range(5)

@@ -1,31 +1,24 @@
 """Multiply-accumulates of a neural codec's layers, without computing them."""
 
-from math import prod
-
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from linksim.codec import Decoded
 from linksim.neural_codec import NeuralCodec
-from linksim.nn.layers import ONEDNN_LINEAR
+from linksim.sweep.complexity import count_macs
 
 
 def giga_macs(codec: NeuralCodec, side: int) -> float:
     """Billions, of encoder and decoder together, for one square image of that side."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    # With gradients, as in training: but for oneDNN's product torch's counter knows that path.
-    known = FlopCounterMode(display=False, custom_mapping={ONEDNN_LINEAR: _product})
-    with torch.enable_grad(), known as counter, mode:
-        snr_db = torch.zeros(1)
-        out = codec.synthesis(codec.analysis(torch.rand(1, 3, side, side), snr_db), snr_db)
-    images = out.images if isinstance(out, Decoded) else out
-    assert images.shape == (1, 3, side, side)
-    return counter.get_total_flops() / 2e9
 
+    def run() -> None:
+        with torch.enable_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+            snr_db = torch.zeros(1)
+            out = codec.synthesis(codec.analysis(torch.rand(1, 3, side, side), snr_db), snr_db)
+        images = out.images if isinstance(out, Decoded) else out
+        assert images.shape == (1, 3, side, side)
 
-def _product(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
-    return 2 * prod(x) * weight[0]
+    return sum(count_macs(run)) / 1e9
 
 
 def mega_parameters(codec: NeuralCodec) -> float:

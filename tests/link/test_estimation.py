@@ -10,6 +10,7 @@ from linksim.link.estimation import Covariance, LeastSquares, LmmseEstimator, Ls
 from linksim.link.ofdm import Ofdm, moments_of_ls, robust_covariance
 from linksim.link.pilots import PilotGrid, PilotPattern
 
+PLACE = {"precision": "single", "device": "cpu"}
 FAST = {"model": "TDL-C", "delay_spread_ns": 250, "speed_mps": 50}
 
 
@@ -26,6 +27,19 @@ def pilot_grid(channel: Ofdm) -> PilotGrid:
         subcarriers=channel.subcarriers,
         device="cpu",
     )
+
+
+def sionnas_grid(pilots: PilotGrid) -> Any:
+    """The same slot, 14 symbols of 48 subcarriers, as Sionna has it."""
+    from sionna.phy.ofdm import PilotPattern as SionnasPattern
+    from sionna.phy.ofdm import ResourceGrid
+
+    mask = torch.zeros(14 * 48, dtype=torch.bool)
+    mask[pilots.places] = True
+    pattern = SionnasPattern(
+        mask.reshape(1, 1, 14, 48).numpy(), pilots.values.reshape(1, 1, -1).numpy(), **PLACE
+    )
+    return ResourceGrid(14, 48, 30e3, pilot_pattern=pattern, **PLACE)
 
 
 def draws_of(channel: Ofdm, slots: int, no: float, seed: int = 3) -> tuple[Tensor, Tensor]:
@@ -78,20 +92,13 @@ def test_error_of_ls_falls_by_the_pilots_that_are_averaged(symbols: list[int]) -
 
 @pytest.mark.parametrize("over_time", ["average", "linear"])
 def test_ls_is_sionnas_between_the_outer_pilots(over_time: str) -> None:
-    from sionna.phy.ofdm import LSChannelEstimator, ResourceGrid
-    from sionna.phy.ofdm import PilotPattern as SionnasPattern
+    from sionna.phy.ofdm import LSChannelEstimator
 
     pilots = pilot_grid(ofdm())
-    place = {"precision": "single", "device": "cpu"}
-    mask = torch.zeros(14 * 48, dtype=torch.bool)
-    mask[pilots.places] = True
-    pattern = SionnasPattern(
-        mask.reshape(1, 1, 14, 48).numpy(), pilots.values.reshape(1, 1, -1).numpy(), **place
-    )
-    grid = ResourceGrid(14, 48, 30e3, pilot_pattern=pattern, **place)
+    grid = sionnas_grid(pilots)
     kind = {"average": "lin_time_avg", "linear": "lin"}[over_time]
     y = torch.randn(5, 14, 48, dtype=torch.complex64)
-    theirs, _ = LSChannelEstimator(grid, kind, **place)(y[:, None, None], torch.tensor(0.1))
+    theirs, _ = LSChannelEstimator(grid, kind, **PLACE)(y[:, None, None], torch.tensor(0.1))
     ours = LeastSquares(pilots, over_time=over_time)(pilots.received(y))
     inside = slice(pilots.columns[0], pilots.columns[-1] + 1)
     rows = slice(2, 12) if over_time == "linear" else slice(None)
@@ -176,24 +183,17 @@ def test_lmmse_takes_the_variance_of_each_image_and_the_amplifiers_gain() -> Non
 def test_lmmse_is_no_worse_than_sionnas(no: float) -> None:
     """Sionna's filters frequency and time one after the other and takes the first one's errors for
     independent, which costs a little."""
-    from sionna.phy.ofdm import LMMSEChannelEstimator, ResourceGrid
-    from sionna.phy.ofdm import PilotPattern as SionnasPattern
+    from sionna.phy.ofdm import LMMSEChannelEstimator
 
     channel = ofdm()
     pilots, covariance = pilot_grid(channel), covariance_of(channel)
-    place = {"precision": "single", "device": "cpu"}
-    mask = torch.zeros(14 * 48, dtype=torch.bool)
-    mask[pilots.places] = True
-    pattern = SionnasPattern(
-        mask.reshape(1, 1, 14, 48).numpy(), pilots.values.reshape(1, 1, -1).numpy(), **place
-    )
-    grid = ResourceGrid(14, 48, 30e3, pilot_pattern=pattern, **place)
+    grid = sionnas_grid(pilots)
     theirs = LMMSEChannelEstimator(
         grid,
         covariance.time.to(torch.complex64),
         covariance.frequency.to(torch.complex64),
         order="f-t",
-        **place,
+        **PLACE,
     )
     h, y = draws_of(channel, 400, no)
     ours, _ = LmmseEstimator(pilots, covariance)(y, variance(no), 1.0)

@@ -16,6 +16,7 @@ from linksim.plot.facets import against_snr
 from linksim.plot.look import codec_looks, wrapped
 from linksim.results.stats import summarise
 from linksim.tables import read_table, write_table
+from tests.helpers.rows import row
 
 ODD = [
     *("N/A", "NA", "None", "nan", "7", "0.10", "_x", "__", "_child3", "a $x_$ b", "$", "[red]x"),
@@ -26,19 +27,13 @@ ODD = [
 def summary_of(labels: list[str], psnr: float = 30.0) -> pd.DataFrame:
     """What summarising some rows of these labels gives."""
     lines = [
-        {
-            "label": label,
-            "codec": "./g.py:G",
-            "is_bound": False,
-            "channel": "awgn",
-            "snr_db": snr_db,
-            "cbr": 1 / 12,
-            "image": f"i{image}",
-            "trial": 0,
-            "failed": False,
-            "cbr_realised": 1 / 12,
-            "psnr": psnr + image + snr_db,
-        }
+        row(
+            label,
+            codec="./g.py:G",
+            image=f"i{image}",
+            snr_db=snr_db,
+            psnr=psnr + image + snr_db,
+        )
         for label in labels
         for snr_db in (1.0, 7.0)
         for image in range(3)
