@@ -180,20 +180,28 @@ def load_settings(path: Path, model: type[S]) -> S:
     """Read a YAML file into ``model``; raises InputError that names file, key and what is allowed.
 
     A key ``name`` that the file leaves out is made of the file's name. A key ``base`` names another
-    file, relative to this one, whose keys hold where this one has none.
+    file, relative to this one, whose keys hold where this one has none; it may have a base too.
     """
     data = read_mapping(path)
     if "name" in model.model_fields:
         data.setdefault("name", usable_name(path.stem))
-    base = data.pop("base", None)
-    if base is not None:
-        if not isinstance(base, str):
-            raise InputError(f"{path}: base: {base!r} is no file name")
-        data = read_mapping(path.parent / base) | data
+    data = _over_its_base(data, path, {path.resolve()})
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{path}: {first_error(error)}") from error
+
+
+def _over_its_base(data: dict[str, Any], path: Path, followed: set[Path]) -> dict[str, Any]:
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise InputError(f"{path}: base: {base!r} is no file name")
+    under = path.parent / base
+    if under.resolve() in followed:
+        raise InputError(f"{path}: base: {base} comes back to itself")
+    return _over_its_base(read_mapping(under), under, followed | {under.resolve()}) | data
 
 
 def usable_name(text: str) -> str:

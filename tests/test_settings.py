@@ -112,6 +112,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load(tmp_path, "base: fifo\n")
 
 
+def test_a_base_may_have_a_base(tmp_path: Path) -> None:
+    (tmp_path / "lowest.yaml").write_text(GOOD)
+    (tmp_path / "lower.yaml").write_text("base: lowest.yaml\nseed: 7\ncbr: 1/6\n")
+    scenario = load(tmp_path, "base: lower.yaml\ncbr: 1/24\n")
+    assert (scenario.seed, scenario.cbr) == (7, (1 / 24,))
+    (tmp_path / "lowest.yaml").write_text("base: ./lower.yaml\n")
+    with pytest.raises(InputError, match=r"lowest.yaml: base: ./lower.yaml comes back to itself"):
+        load(tmp_path, "base: lower.yaml\n")
+
+
 def test_aliases_cannot_grow_without_end(tmp_path: Path) -> None:
     """A billion laughs: ten lines that stand for 10^9 values."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
