@@ -169,6 +169,19 @@ def train(
     )
 
 
+@app.command()
+def learning(
+    weights: Annotated[list[str], typer.Argument(help="zoo:NAME or files, as train made them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path(
+        "results/learning"
+    ),
+) -> None:
+    """Show how weights were learnt: quality on held-out photographs over the pixels seen."""
+    from linksim.cli.train import show_learning
+
+    show_learning(weights, out, console)
+
+
 @app.command(name="import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="What the authors publish, as it is.")],

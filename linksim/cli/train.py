@@ -1,15 +1,21 @@
 """``linksim train``."""
 
 import logging
+import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from linksim.errors import InputError
 from linksim.settings import first_error
+from linksim.tables import write_table
 from linksim.training.recipe import Recipe, load_recipe
 
 
@@ -55,6 +61,26 @@ def train_recipe(
     )
     if recipe.schedule == "wsd" and origin is None:
         console.print("They are those of the constant rate; to release: --decay-from last")
+
+
+def show_learning(references: Sequence[str], out: Path, console: Console) -> None:
+    """``linksim learning``: learning.csv, gains.csv and figures in ``out``, the gains printed."""
+    from linksim.plot.learning import draw_learning
+    from linksim.training.learning import PAPER_GIGAPIXELS, gains, learning_curves
+
+    curves = learning_curves(references)
+    reached = gains(curves)
+    write_table(out / "learning.csv", curves)
+    write_table(out / "gains.csv", reached)
+    table = Table("weights", "gigapixels", "PSNR (dB)", "a doubling", box=box.SIMPLE_HEAD)
+    for row in reached.to_dict("records"):
+        gain = float(row["db_a_doubling"])
+        known = "-" if math.isnan(gain) else f"{gain:+.2f}"
+        seen, psnr = f"{row['gigapixels']:.2f}", f"{row['psnr']:.2f}"
+        table.add_row(escape(str(row["label"])), seen, psnr, known)
+    console.print(table)
+    for path in draw_learning(curves, out / "figures" / "learning", paper=PAPER_GIGAPIXELS):
+        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
 
 
 def _step(decay_from: str | None) -> int | Literal["last"] | None:

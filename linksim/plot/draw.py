@@ -149,7 +149,7 @@ def _plot_folder(folder: Path) -> list[Path]:
         paths = list(_figures(result))
         for name, title, chosen in picture_facets(index) if index is not None else ():
             figure = picture_grid(chosen, index_path.parent, title)
-            paths += _save(figure, folder / "figures" / name)
+            paths += save_figure(figure, folder / "figures" / name)
     for path in (folder / "figures").glob("*"):  # what other tables gave
         if path.suffix in _SUFFIXES and path not in paths:
             path.unlink()
@@ -161,7 +161,9 @@ def _figures(result: _Result) -> Iterator[Path]:
         for column in result.columns:
             others = points_over(result.published, facet, column)
             figure = curve_figure(facet, column, result.looks, published=others)
-            yield from _save(figure, result.folder / "figures" / f"{column.name}_{facet.name}")
+            yield from save_figure(
+                figure, result.folder / "figures" / f"{column.name}_{facet.name}"
+            )
     yield from _plot_outage(result)
     yield from _plot_differences(result)
     yield from _plot_complexity(result)
@@ -190,13 +192,13 @@ def _plot_outage(result: _Result) -> Iterator[Path]:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.set_ylim(0.5 / facet.lines["count"].max(), 1)
-            yield from _save(figure, figures / f"{rate.name}_{facet.name}")
+            yield from save_figure(figure, figures / f"{rate.name}_{facet.name}")
         rows = read_table(result.folder / "rows.parquet")
         for facet in distributions(summary):
             figure, axes = empty_figure(facet.title, column.axis, "Share of transmissions")
             artists = draw_distribution(axes, facet.rows_of(rows), column, target, result.looks)
             legend_below(figure, artists)
-            yield from _save(figure, figures / f"{column.name}_{facet.name}")
+            yield from save_figure(figure, figures / f"{column.name}_{facet.name}")
 
 
 def _plot_differences(result: _Result) -> Iterator[Path]:
@@ -211,7 +213,7 @@ def _plot_differences(result: _Result) -> Iterator[Path]:
         figure = curve_figure(facet, column, result.looks, label=label)
         figure.axes[0].axhline(0, color=GREY, linewidth=0.6)
         stem = f"{column.name}_difference_{facet.name}"
-        yield from _save(figure, result.folder / "figures" / stem)
+        yield from save_figure(figure, result.folder / "figures" / stem)
 
 
 def _plot_complexity(result: _Result) -> Iterator[Path]:
@@ -223,10 +225,11 @@ def _plot_complexity(result: _Result) -> Iterator[Path]:
         figure, axes = empty_figure(facet.title, facet.x_label, axis_label(column, facet))
         artists = draw_against_complexity(axes, facet.lines, column.name, result.looks)
         legend_below(figure, artists)
-        yield from _save(figure, result.folder / "figures" / f"{column.name}_{facet.name}")
+        yield from save_figure(figure, result.folder / "figures" / f"{column.name}_{facet.name}")
 
 
-def _save(figure: "Figure", stem: Path) -> Iterator[Path]:
+def save_figure(figure: "Figure", stem: Path) -> Iterator[Path]:
+    """Write a figure as PDF, SVG and PNG, without dates: the same figure has the same bytes."""
     for kind, metadata in _METADATA.items():
         path = stem.with_name(f"{stem.name}.{kind}")
         write = partial(figure.savefig, format=kind, dpi=300, metadata=metadata)
