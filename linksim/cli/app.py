@@ -131,6 +131,25 @@ def report(
 
 
 @app.command()
+def demo(
+    picture: Annotated[
+        Path | None, typer.Argument(help="A picture file; a Kodak photograph if left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("demo.html"),
+    scenario: Annotated[
+        str, typer.Option(help="The codecs and the channel: a file, or a shipped name.")
+    ] = "rayleigh_sweep",
+) -> None:
+    """Send one picture through every codec of a scenario, at three SNRs, and show it as a page.
+
+    The page is one HTML file, which needs no network to be read.
+    """
+    from linksim.cli.demo import show_demo
+
+    show_demo(picture, out=out, scenario=scenario, console=console)
+
+
+@app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A training recipe (YAML).")],
     out: Annotated[Path, typer.Option(help="Folder for training folders.")] = Path("runs"),

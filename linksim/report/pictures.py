@@ -33,6 +33,13 @@ def embedded(index: pd.DataFrame, folder: Path) -> list[Picture]:
     return [_embedded(line, folder) for line in index.to_dict("records")]
 
 
+def data_uri(picture: Image.Image) -> str:
+    """A picture as WebP in the text of a page."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", quality=QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def _embedded(line: dict[Any, Any], folder: Path) -> Picture:
     path = folder / str(line["file"])
     try:
@@ -42,14 +49,12 @@ def _embedded(line: dict[Any, Any], folder: Path) -> Picture:
         raise InputError(
             f"{path}: not a readable picture ({error}); 'python -m linksim run' writes it again"
         ) from None
-    buffer = io.BytesIO()
-    picture.save(buffer, format="WEBP", quality=QUALITY)
     psnr = float(line["psnr"])
     return Picture(
         label=str(line["label"]),
         image=str(line["image"]),
         psnr=None if math.isnan(psnr) else psnr,
-        data=f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+        data=data_uri(picture),
         width=picture.width,
         height=picture.height,
     )
