@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from linksim.devices import pick_device
+from linksim.images.sets import ImageItem
 from linksim.metrics.meter import Meter
 from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Plan, Point
 from linksim.sweep.prepare import prepare
+from linksim.sweep.prepared import PreparedCodec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +32,18 @@ def estimates(plan: Plan, missing: Sequence[Point], options: RunOptions) -> list
     until = plan.scenario.until
     trials = plan.scenario.trials if until is None else until.min_trials
     once = plan.scenario.model_copy(update={"trials": 1, "until": None})
-    few = replace(plan, scenario=once, items=plan.items[:1])
     meter, found = Meter(plan.scenario.metrics), []
     for settings in plan.scenario.codecs:
         its = [point for point in missing if point.codec is settings]
         seconds = 0.0
         if its:
             start = time.perf_counter()
+            few = replace(plan, scenario=once, items=plan.items[:1])
             prepared = prepare(few, settings, meter, device, options.batch_size)
-            prepared.rows(its[0], lambda name, image: None, lambda count: None)
-            set_up = time.perf_counter() - start
-            start = time.perf_counter()
-            prepared.rows(its[-1], lambda name, image: None, lambda count: None)
-            one = time.perf_counter() - start
-            seconds = set_up + one * len(its) * len(plan.items) * trials
+            seconds = time.perf_counter() - start
+            costs = [_costs(prepared, point, plan.items[-1:]) for point in (its[0], its[-1])]
+            set_up, one = (sum(each) / len(costs) for each in zip(*costs, strict=True))
+            seconds += len(its) * (set_up + one * len(plan.items) * trials)
         found.append(
             Estimate(
                 label=settings.label,
@@ -53,3 +53,18 @@ def estimates(plan: Plan, missing: Sequence[Point], options: RunOptions) -> list
             )
         )
     return found
+
+
+def _costs(
+    prepared: PreparedCodec, point: Point, others: Sequence[ImageItem]
+) -> tuple[float, float]:
+    """Seconds that setting up a point takes, and one image of it: the first one's and another's."""
+    first = _timed(prepared, point)
+    one = _timed(prepared.over(others), point)
+    return max(first - one, 0.0), one
+
+
+def _timed(prepared: PreparedCodec, point: Point) -> float:
+    start = time.perf_counter()
+    prepared.rows(point, lambda name, image: None, lambda count: None)
+    return time.perf_counter() - start

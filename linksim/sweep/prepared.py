@@ -1,6 +1,7 @@
 """One codec over the link, point by point: transmissions, what was measured of them, and rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,12 @@ class PreparedCodec:
         self._batch_size = batch_size
         self._calibrated_to: Link | None = None
         self._frames: dict[tuple[int, tuple[str, ...]], tuple[Any, Frame]] = {}
+
+    def over(self, items: Sequence[ImageItem]) -> "PreparedCodec":
+        """The same codec, as far as it is set up, for other images."""
+        other = copy(self)
+        other._plan = replace(self._plan, items=list(items))
+        return other
 
     def rows(
         self,
