@@ -159,8 +159,11 @@ class ChannelProbe(Protocol):
     def block(self) -> int:
         """How many symbols are always sent together, such as those of an OFDM slot."""
 
-    def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
-        """Send unit-power symbols [B, N] over channels drawn from ``seed``."""
+    def __call__(
+        self, symbols: Tensor, snr_db: float, seed: int, rounds: tuple[int, ...] = ()
+    ) -> Received:
+        """Send unit-power symbols [B, N] over channels drawn from ``seed``, in rounds as of
+        :class:`Frame`."""
 
 
 class Codec(ABC):

@@ -97,7 +97,7 @@ class BlerTables:
 
     def _of_blocks(self, plan: TransportPlan, snr_db: float) -> Array:
         length = plan.num_symbols * plan.transmissions
-        sums = self._sums(plan.bits_per_symbol, length, snr_db)
+        sums = self._sums(plan.bits_per_symbol, plan.num_symbols, plan.transmissions, snr_db)
         ends = np.cumsum([0, *plan.coded_lengths]) / plan.bits_per_symbol
         edges = np.minimum(np.arange(sums.shape[1]) * _CHUNK, length)
         total = np.zeros((len(sums), len(plan.coded_lengths)))
@@ -106,8 +106,12 @@ class BlerTables:
             total += np.diff([np.interp(places, edges, frame) for frame in sums], axis=1)
         return total
 
-    def _information_sums(self, bits_per_symbol: int, length: int, snr_db: float) -> Array:
+    def _information_sums(
+        self, bits_per_symbol: int, num_symbols: int, transmissions: int, snr_db: float
+    ) -> Array:
         """Information of each frame up to every ``_CHUNK``-th symbol, in bits, [frames, chunks]."""
+        length = num_symbols * transmissions
+        rounds = tuple(range(num_symbols, length + 1, num_symbols)) if transmissions > 1 else ()
         qam = Qam(bits_per_symbol, device=self._device)
         sums = []
         at_alike = self._capacities(length, _ALIKE_AT_DB)
@@ -117,7 +121,7 @@ class BlerTables:
             generator = torch.Generator().manual_seed(seed)
             bits = torch.randint(0, 2, (frames, length * bits_per_symbol), generator=generator)
             bits = bits.to(self._device, torch.float32)
-            received = self._probe(qam.symbols(bits), snr_db, seed)
+            received = self._probe(qam.symbols(bits), snr_db, seed, rounds)
             told = information(qam.llr(received.unbiased(), received.no_eff), bits)
             chunks = torch.split(told.double(), _CHUNK * bits_per_symbol, dim=1)
             sums.append(torch.stack([chunk.sum(dim=1) for chunk in chunks], dim=1).cpu().numpy())

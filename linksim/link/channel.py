@@ -55,9 +55,11 @@ class Realisation(ABC):
         """How many data symbols an image it has room for."""
 
     @abstractmethod
-    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+    def send(
+        self, symbols: Tensor, used: Tensor, no: Tensor, rounds: tuple[int, ...] = ()
+    ) -> Arrival:
         """Send symbols complex64 [B, n], n <= length, the first ``used`` [B] of each image, at
-        noise variances ``no`` [B]."""
+        noise variances ``no`` [B], in rounds as of :class:`linksim.codec.Frame`."""
 
 
 class ChannelSettings(Settings, ABC):

@@ -37,7 +37,9 @@ class FlatRealisation(Realisation):
         first = FlatRealisation(h=self.h[:, :length], noise=self.noise[:, :length])
         return first, FlatRealisation(h=self.h[:, length:], noise=self.noise[:, length:])
 
-    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+    def send(
+        self, symbols: Tensor, used: Tensor, no: Tensor, rounds: tuple[int, ...] = ()
+    ) -> Arrival:
         """The gains are known to the receiver, and nothing but data is sent."""
         h = self.h[:, : symbols.shape[1]]
         return Arrival(y=self.apply(symbols, no), h=h, no=no, uses=used)

@@ -97,7 +97,7 @@ class Link:
         no = snr_db_to_no(snr_db.double()).to(frame.symbols.device, torch.float32)
         check_rounds(frame, block=self.channel.block)
         symbols = self._leaving(frame)
-        arrival = realisation.send(symbols, frame.used, no)
+        arrival = realisation.send(symbols, frame.used, no, frame.rounds)
         received = equalize(
             arrival.y,
             arrival.h,
@@ -145,7 +145,9 @@ class LinkProbe:
         """As :attr:`linksim.link.channel.ChannelSettings.block`."""
         return self._link.channel.block
 
-    def __call__(self, symbols: Tensor, snr_db: float, seed: int) -> Received:
+    def __call__(
+        self, symbols: Tensor, snr_db: float, seed: int, rounds: tuple[int, ...] = ()
+    ) -> Received:
         """Send symbols [B, N] over channels drawn from ``seed``, as coded ones: as they are."""
         batch, length = symbols.shape
         realisation = self._draw(seed, batch, length, symbols.device)
@@ -153,7 +155,7 @@ class LinkProbe:
         analog = Frame.analog(symbols)
         none = torch.zeros_like(analog.used)
         bits = CodedBits(payload=none, crc=none, parity=none, padding=none)
-        frame = replace(analog, bits=bits)
+        frame = replace(analog, bits=bits, rounds=rounds)
         return self._link.transmit(frame, snr_db=snr, realisation=realisation)[0]
 
 

@@ -228,7 +228,9 @@ class FlatMimoRealisation(Realisation):
     def _modes(self) -> Modes | None:
         return eigenmodes(self.h, self.antennas)
 
-    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+    def send(
+        self, symbols: Tensor, used: Tensor, no: Tensor, rounds: tuple[int, ...] = ()
+    ) -> Arrival:
         """Over as many channel uses as each image's ``used`` symbols need."""
         antennas, count = self.antennas, symbols.shape[1]
         size = antennas.symbols_per_block

@@ -383,12 +383,14 @@ class OfdmRealisation(Realisation):
         """Data symbols in all slots."""
         return self.h.shape[1] * self.settings.data_per_slot
 
-    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+    def send(
+        self, symbols: Tensor, used: Tensor, no: Tensor, rounds: tuple[int, ...] = ()
+    ) -> Arrival:
         """Pilots and data over the slots that each image's ``used`` symbols need."""
         settings, device = self.settings, str(symbols.device)
         layout, receiver = _layout(settings, device), _receiver(settings, device)
         slots, count = -(-used // settings.data_per_slot), symbols.shape[1]
-        mixing = layout.mixing(count)
+        mixing = layout.mixing(count, slots, rounds)
         grid = layout.fill(symbols, slots, mixing)
         backoff_db = settings.clipping.backoff_db if settings.clipping else None
         sent = grid if backoff_db is None else clipped(grid, backoff_db)
@@ -408,7 +410,11 @@ class OfdmRealisation(Realisation):
             pilots=slots * settings.pilots_per_slot,
             padding=slots * settings.data_per_slot - used,
             waveform=Waveform(
-                layout=layout, symbols=symbols.detach(), slots=slots, backoff_db=backoff_db
+                layout=layout,
+                symbols=symbols.detach(),
+                slots=slots,
+                rounds=rounds,
+                backoff_db=backoff_db,
             ),
         )
 

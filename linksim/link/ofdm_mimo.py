@@ -55,18 +55,20 @@ class OfdmMimoRealisation(Realisation):
     def _modes(self) -> Modes | None:
         return eigenmodes(self._slots.data_of(self.h), self.antennas)
 
-    def send(self, symbols: Tensor, used: Tensor, no: Tensor) -> Arrival:
+    def send(
+        self, symbols: Tensor, used: Tensor, no: Tensor, rounds: tuple[int, ...] = ()
+    ) -> Arrival:
         """Pilots and layers over the slots that each image's ``used`` symbols need."""
         antennas, layout, count = self.antennas, self._slots, symbols.shape[1]
         slots = -(-count // self._symbols_per_slot)
-        mixing = layout.mixing(count, layers=antennas.rank)
+        taken = -(-used // self._symbols_per_slot)
+        mixing = layout.mixing(count, taken, rounds, layers=antennas.rank)
         spread = mixing.spread(F.pad(symbols, (0, -count % self._symbols_per_slot)))
         h, noise = self.h[:, :slots], self.noise[:, :slots]
         noise = batch_exact.scale(noise, no.sqrt()[:, None, None, None, None])
         layers = self._layers(h, noise, no)
         y = times(layout.data_of(h), layers.precode(spread)) + layout.data_of(noise)
         z, gains, variances = layers.separate(y)
-        taken = -(-used // self._symbols_per_slot)
         return Arrival(
             y=mixing.turn_back(mixing.gather(z, count)),
             h=mixing.gather(gains, count),

@@ -1,6 +1,8 @@
 """OFDM slots: where data and pilots stand, how symbols are laid over them, and what is sent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -46,11 +48,36 @@ class SlotLayout:
         self.data_per_slot = int(is_data.sum()) // block * block
         self._data = is_data.nonzero()[: self.data_per_slot, 0]
 
-    def mixing(self, length: int, draw: int = 0, layers: int = 1) -> Mixing:
-        """The mixing of frames of up to ``length`` symbols, ``layers`` of them on an element."""
+    def mixing(
+        self,
+        length: int,
+        slots: Tensor,
+        rounds: Sequence[int] = (),
+        *,
+        draw: int = 0,
+        layers: int = 1,
+    ) -> Mixing:
+        """The mixing of frames of up to ``length`` symbols, ``layers`` of them on an element.
+
+        slots: [B], those that each image takes. rounds: as of :class:`linksim.codec.Frame`, each
+        of whole slots.
+        """
         per_slot = self.data_per_slot * layers
-        slots = -(-length // per_slot)
-        return Mixing.of(per_slot, slots, str(self._data.device), draw=draw)
+        ends = [-(-end // per_slot) for end in rounds] or [-(-length // per_slot)]
+        sizes = {
+            taken: tuple(
+                (min(end, taken) - start) * per_slot
+                for start, end in pairwise([0, *ends])
+                if start < taken
+            )
+            for taken in set(slots.tolist())
+        }
+        return Mixing.of(
+            [sizes[taken] for taken in slots.tolist()],
+            -(-length // per_slot) * per_slot,
+            str(self._data.device),
+            draw=draw,
+        )
 
     def fill(self, symbols: Tensor, slots: Tensor, mixing: Mixing) -> Tensor:
         """Resource grids complex64 [B, n, S, F] of symbols [B, N]: data and pilots in the first
@@ -71,13 +98,14 @@ class SlotLayout:
 class Waveform:
     """The OFDM signal of a batch of frames, of which the amplifier's costs are read.
 
-    symbols: complex64 [B, N], slots: int64 [B], as sent. backoff_db: where the amplifier clips, or
-    None.
+    symbols: complex64 [B, N], slots: int64 [B], rounds: as sent. backoff_db: where the amplifier
+    clips, or None.
     """
 
     layout: SlotLayout
     symbols: Tensor
     slots: Tensor
+    rounds: tuple[int, ...]
     backoff_db: float | None
 
     def papr_max_db(self) -> Tensor:
@@ -102,7 +130,7 @@ class Waveform:
         return linear_to_db(torch.cat(ratios).quantile(1 - CCDF))
 
     def _grids(self, draw: int) -> Tensor:
-        mixing = self.layout.mixing(self.symbols.shape[1], draw)
+        mixing = self.layout.mixing(self.symbols.shape[1], self.slots, self.rounds, draw=draw)
         return self.layout.fill(self.symbols, self.slots, mixing)
 
     def _amplified(self, grid: Tensor) -> Tensor:

@@ -347,11 +347,44 @@ def test_papr_is_what_one_ofdm_symbol_in_a_thousand_exceeds() -> None:
 def test_peaks_do_not_depend_on_how_a_codec_orders_its_symbols() -> None:
     """A codec whose symbols are all in phase, or loud first and quiet then, has no higher peaks."""
     channel = ofdm(subcarriers=256)
-    n = channel.data_per_slot
+    n = 3 * channel.data_per_slot
     loud_first = symbols_of(1, n) * torch.linspace(2, 0.1, n)
     frames = torch.cat([symbols_of(1, n), torch.ones(1, n), loud_first])
     papr_db = send(channel, frames, 10)[1].columns()["papr_db"]
     assert float(papr_db.max() - papr_db.min()) < 1
+
+
+def test_symbols_are_spread_over_all_slots_of_a_frame() -> None:
+    """Those of the first half of a frame meet as many gains of either slot: without noise, over a
+    channel whose slots differ."""
+    channel = ofdm(speed_mps=40)
+    n = 2 * channel.data_per_slot
+    received, _ = send(channel, symbols_of(1, n), 60)
+    drawn = channel.draw([1], n).h.abs()[0].mean(dim=(1, 2))
+    assert float((drawn[0] - drawn[1]).abs()) > 0.1
+    halves = (received.no_eff[0] * 1e6).rsqrt().reshape(2, -1).mean(dim=1)
+    assert float((halves[0] - halves[1]).abs()) < 0.02
+
+
+def test_rounds_are_sent_one_after_the_other() -> None:
+    """What a round meets rests neither on the rounds after it nor on how many images take part."""
+    channel = ofdm(pilots=PILOTS, estimation="ls")
+    slot, link = channel.data_per_slot, Link(channel)
+    x, rounds = symbols_of(2, 3 * slot), (slot, 3 * slot)
+    draw, snr_db = channel.draw([1, 2], 3 * slot), torch.full((2,), 5.0)
+    both, first, mixed = (
+        link.transmit(
+            Frame(symbols=x, used=torch.tensor(used), rounds=rounds),
+            snr_db=snr_db,
+            realisation=draw,
+        )[0]
+        for used in ([3 * slot] * 2, [slot] * 2, [slot, 3 * slot])
+    )
+    assert torch.equal(both.symbols[:, :slot], first.symbols[:, :slot])
+    assert torch.equal(mixed.symbols[0], first.symbols[0])
+    assert torch.equal(mixed.symbols[1], both.symbols[1])
+    alone, _ = send(channel, x[:, :slot], 5, realisation=draw)
+    assert torch.equal(alone.symbols, first.symbols[:, :slot])
 
 
 @pytest.mark.parametrize("backoff_db", [0.0, 3.0, 6.0])

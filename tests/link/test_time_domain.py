@@ -108,7 +108,12 @@ def test_images_do_not_depend_on_their_batch_and_gradients_pass() -> None:
     received.symbols.abs().square().sum().backward()
     assert x.grad is not None
     assert torch.isfinite(torch.view_as_real(x.grad)).all()
-    short, _ = Link(channel).transmit(
-        Frame.analog(x[1:2, : n // 2]), snr_db=snr_db[:1], realisation=alone
+    short, in_rounds = (
+        Link(channel).transmit(
+            Frame(symbols=x[1:2, : rounds[-1]], used=torch.tensor(rounds[-1:]), rounds=rounds),
+            snr_db=snr_db[:1],
+            realisation=alone,
+        )[0]
+        for rounds in ((n // 2,), (n // 2, n))
     )
-    assert torch.equal(short.gain, by_itself.gain[:, : n // 2])
+    assert torch.equal(short.gain, in_rounds.gain[:, : n // 2])
