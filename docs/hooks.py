@@ -51,7 +51,7 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files: "Files") -> str:
     """Fill in the tables that a page asks for, and make text of links to files of the repository
     that are not on the site."""
-    for name, made in (("codecs", codecs_table), ("weights", weights_table)):
+    for name, made in MADE.items():
         if f"{{{{ {name} }}}}" in markdown:
             markdown = markdown.replace(f"{{{{ {name} }}}}", made())
     if "{{ mambajscc }}" in markdown:
@@ -344,3 +344,39 @@ def flagship_weights(codec: str) -> str:
 
     scenario = load_scenario(ROOT / "scenarios" / "rayleigh_sweep.yaml")
     return next(entry.weights for entry in scenario.codecs if entry.codec == codec) or ""
+
+
+def protocols_table() -> str:
+    """A line a protocol of the benchmark."""
+    from linksim.benchmark.protocols import protocols
+
+    lines = ["| protocol | what it is | digest |", "|---|---|---|"]
+    lines += [f"| {one.name} | {one.about} | `{one.digest[:16]}` |" for one in protocols()]
+    return "\n".join(lines)
+
+
+def benchmark_table() -> str:
+    """The committed results of the benchmark, PSNR and its gaps."""
+    from linksim.benchmark.page import Cell, headings, read_results, table
+
+    folder = ROOT / "results" / "benchmark"
+    if not any(folder.glob("*.json")):
+        return "No results are committed yet."
+    heads = headings()
+    shown = [place for place, head in enumerate(heads) if place < 2 or "PSNR" in head]
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cells[place] for place in shown) + " |"
+
+    lines: list[list[Cell]] = table(read_results(folder))
+    texts = [[cell.text.replace("|", "\\|") for cell in cells] for cells in lines]
+    return "\n".join([line(heads), "|" + "---|" * len(shown), *map(line, texts)])
+
+
+MADE = {
+    "benchmark": benchmark_table,
+    "codecs": codecs_table,
+    "protocols": protocols_table,
+    "weights": weights_table,
+}
+"""What a page can ask for, in double braces."""

@@ -150,6 +150,36 @@ def demo(
 
 
 @app.command()
+def benchmark(
+    codec: Annotated[
+        Path | None, typer.Option(help="A codec, as a file: keys as in a scenario's list.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="A results file: verify it, and send a sample of it again.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of results files.")] = Path("results/benchmark"),
+    device: DeviceOption = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through together.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the points, by Dask.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
+    ] = None,
+) -> None:
+    """Send a codec through the frozen protocols of linksim-bench, beside its references.
+
+    Writes one results file, and a page of all results files in the folder; with neither --codec nor
+    --check the page alone. Finished points are kept: a run that was cut off goes on.
+    """
+    from linksim.cli.benchmark import benchmark as done
+    from linksim.sweep.options import RunOptions
+
+    options = RunOptions(device=device, batch_size=batch_size, workers=workers, scheduler=scheduler)
+    done(codec=codec, check=check, out=out, options=options, console=console)
+
+
+@app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A training recipe (YAML).")],
     out: Annotated[Path, typer.Option(help="Folder for training folders.")] = Path("runs"),

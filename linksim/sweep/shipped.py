@@ -10,7 +10,7 @@ _PLACES = (_PACKAGE / "scenarios", _PACKAGE.parent / "scenarios")  # installed, 
 
 def scenario_names() -> list[str]:
     """Names of the shipped scenarios, sorted."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
+    return sorted(path.stem for path in scenario_folder().glob("*.yaml"))
 
 
 def scenario_path(name: str | Path) -> Path:
@@ -23,7 +23,7 @@ def scenario_path(name: str | Path) -> Path:
             f"{name}: no such file, and no scenario of that name comes with linksim; there are "
             f"{', '.join(scenario_names())}"
         )
-    return _folder() / f"{path.name}.yaml"
+    return scenario_folder() / f"{path.name}.yaml"
 
 
 def about_scenario(name: str) -> str:
@@ -32,5 +32,6 @@ def about_scenario(name: str) -> str:
     return lines[0].lstrip("# ") if lines and lines[0].startswith("#") else ""
 
 
-def _folder() -> Path:
+def scenario_folder() -> Path:
+    """Where the shipped scenarios lie: in an installed package, or in a checkout."""
     return next((place for place in _PLACES if place.is_dir()), _PLACES[0])

@@ -132,7 +132,7 @@
       head.parentNode.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const body = head.closest("table").tBodies[0];
-      const key = (row) => row.cells[column].textContent;
+      const key = ({ cells: { [column]: cell } }) => cell.dataset.number ?? cell.textContent;
       const order = (a, b) => {
         const [x, y] = [Number(key(a)), Number(key(b))];
         return Number.isNaN(x) || Number.isNaN(y) ? key(a).localeCompare(key(b)) : x - y;
