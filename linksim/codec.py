@@ -105,7 +105,11 @@ class Frame:
 
     @classmethod
     def analog(cls, symbols: Tensor) -> "Frame":
-        """A frame of [B, N] symbols, all used, with nothing beside them."""
+        """A frame of [B, N] symbols, all used, with nothing beside them.
+
+        >>> Frame.analog(torch.ones(2, 5, dtype=torch.complex64)).used
+        tensor([5, 5])
+        """
         used = torch.full((symbols.shape[0],), symbols.shape[1], device=symbols.device)
         return cls(symbols=symbols, used=used)
 
@@ -128,7 +132,15 @@ class Received:
     side_info: tuple[bytes, ...] | None = None
 
     def unbiased(self) -> Tensor:
-        """symbols / gain, complex64 [B, N]; zero where the gain is zero."""
+        """symbols / gain, complex64 [B, N]; zero where the gain is zero.
+
+        >>> half = torch.full((1, 1), 0.5)
+        >>> received = Received(
+        ...     symbols=half.to(torch.complex64), gain=half, no_eff=half, used=torch.ones(1)
+        ... )
+        >>> received.unbiased()
+        tensor([[1.+0.j]])
+        """
         known = self.gain > 0
         gain = torch.where(known, self.gain, 1)
         return torch.where(known, batch_exact.divide(self.symbols, gain), 0)

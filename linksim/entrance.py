@@ -51,6 +51,21 @@ def run(
 
     Finished points are kept: a finished scenario costs nothing. Raises InputError, and
     PointsFailedError where points failed for another reason.
+
+    >>> import tempfile
+    >>> table = run(
+    ...     {
+    ...         "images": {"source": "kodak", "crop": 64, "limit": 2},
+    ...         "channel": "awgn",
+    ...         "snr_db": [0, 10],
+    ...         "cbr": "1/12",
+    ...         "metrics": ["psnr"],
+    ...         "codecs": ["bpg_capacity"],
+    ...     },
+    ...     out=tempfile.mkdtemp(),
+    ... )
+    >>> table["snr_db"].tolist(), table["images"].tolist()
+    ([0.0, 10.0], [2, 2])
     """
     from linksim.sweep.options import RunOptions
 
@@ -83,6 +98,10 @@ def load_codec(
     codec: a name that ``linksim codecs`` lists, ``package.module:Class`` or ``./file.py:Class``.
     preset, options, weights, precision: as in a scenario. A neural codec without weights starts
     from the same random ones every time.
+
+    >>> codec = load_codec("deepjscc", preset="paper")
+    >>> type(codec).__name__, codec.training
+    ('DeepJSCC', False)
     """
     from linksim.codec_lookup import codec_from_settings
     from linksim.devices import pick_device
@@ -141,6 +160,14 @@ def send(
     cbr: complex channel uses over 3*H*W. seed: of fading, noise and the codec's own draws.
 
     Raises InputError for what does not fit, and for a codec that breaks the contract.
+
+    >>> import torch, linksim
+    >>> images = torch.full((1, 3, 64, 64), 0.5)  # grey
+    >>> sent = linksim.send("bpg_capacity", images, channel="rayleigh", snr_db=10, cbr=1 / 12)
+    >>> sent.ledger.symbols  # of 3 * 64 * 64 / 12
+    tensor([1024])
+    >>> bool(sent.metrics["psnr"] > 40)
+    True
     """
     from linksim.link.link import Link, LinkProbe
     from linksim.link.lookup import Channel

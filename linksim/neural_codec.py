@@ -45,6 +45,16 @@ class NeuralCodec(Codec, nn.Module):
     scale: the link brings each image to unit power. ``withheld`` leaves the receiver without the
         factor; ``side_info`` tells it, as 16 bits an image beside the channel, which are counted.
         Published codecs take it for granted.
+
+    >>> class Mean(NeuralCodec):
+    ...     stride = downsampling = 8
+    ...     def analysis(self, images, snr_db):
+    ...         return F.avg_pool2d(images, 8)
+    ...     def synthesis(self, latent, snr_db):
+    ...         return F.interpolate(latent, scale_factor=8)
+    >>> tx = TxInfo(snr_db=None, max_symbols=200, image_size=(64, 64))
+    >>> Mean(latent_channels=3).encode(torch.rand(1, 3, 64, 64), tx).symbols.shape  # 3*8*8 / 2
+    torch.Size([1, 96])
     """
 
     stride: int

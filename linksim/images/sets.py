@@ -143,6 +143,10 @@ def open_images(
 
     Raises InputError for a missing or empty folder and an unknown source or split; reading an item
     raises it for a file that is broken, too large or smaller than the crop.
+
+    >>> first = open_images("kodak", crop=256, limit=2)[0]
+    >>> first.name, first.image.shape, first.image.dtype
+    ('kodim01', torch.Size([3, 256, 256]), torch.uint8)
     """
     if source not in SOURCES:
         raise InputError(f"images: {source!r} is no source; allowed are {', '.join(SOURCES)}")

@@ -33,6 +33,13 @@ def equalize(
 
     Where the channel is zero nothing is known of the symbol: it comes out as 0 with an infinite
     ``no_eff``. Symbols beyond ``used`` [B] come out as 0 likewise.
+
+    >>> y, h = torch.tensor([[2 + 0j]]), torch.tensor([[2 + 0j]])
+    >>> kept = dict(used=torch.ones(1), side_info=None)
+    >>> equalize(y, h, torch.ones(1), kind="mmse", **kept).gain  # 4 / (4 + 1)
+    tensor([[0.8000]])
+    >>> equalize(y, h, torch.ones(1), kind="zf", **kept).no_eff  # 1 / 4
+    tensor([[0.2500]])
     """
     no = no[:, None] if no.ndim == 1 else no
     power = h.real.square() + h.imag.square()

@@ -81,6 +81,10 @@ class Rayleigh(FlatChannel):
 
     coherence: ``symbol`` (fast fading), a number of symbols, or ``frame`` (one gain an image).
     antennas: at either end; independent gains from each to each. One at either end if left out.
+
+    >>> h = Rayleigh(coherence="frame").draw([1, 2], length=4).h  # of two seeds
+    >>> h.shape, bool((h == h[:, :1]).all())
+    (torch.Size([2, 4]), True)
     """
 
     type: Literal["rayleigh"] = "rayleigh"

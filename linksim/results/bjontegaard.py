@@ -34,7 +34,12 @@ def bd_quality(cbr: Array, quality: Array, cbr_ref: Array, quality_ref: Array) -
 
 
 def bd_cbr(cbr: Array, quality: Array, cbr_ref: Array, quality_ref: Array) -> Array:
-    """Mean change of the CBR at equal quality in per cent, negative for a saving; [B]."""
+    """Mean change of the CBR at equal quality in per cent, negative for a saving; [B].
+
+    >>> cbr, psnr = np.array([[1, 2, 4, 8]]) / 96, np.array([[20.0, 23.0, 26.0, 29.0]])
+    >>> bd_cbr(cbr / 2, psnr, cbr, psnr).round(6)
+    array([-50.])
+    """
     return per_cent(bd_log_cbr(cbr, quality, cbr_ref, quality_ref))
 
 

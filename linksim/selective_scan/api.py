@@ -51,6 +51,11 @@ def selective_scan(
     Returns [batch, L, channels] in u's dtype. Gradients reach every tensor but ``csi``, which is
     a told value and not a parameter; none flows through an overwritten state.
     Raises InputError for shapes that do not fit and backends that cannot run.
+
+    >>> import torch
+    >>> ones = torch.ones(1, 3, 1)  # a batch of one, three tokens, one channel, one state
+    >>> selective_scan(ones, ones, torch.zeros(1, 1), ones, ones).flatten()  # exp(0) = 1: sums
+    tensor([1., 2., 3.])
     """
     scan = ScanParameters(delta, A, B, C, D, delta_bias)
     return _scan_sum(u, [scan], delta_softplus, csi, csi_interval, csi_start, [reverse], backend)
