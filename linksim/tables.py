@@ -26,7 +26,9 @@ TEXT_COLUMNS = frozenset(
 )
 """Columns that hold text, with or without quotes."""
 
-WHOLE_COLUMNS = frozenset(("images", "count", "pairs", "trial", "side", "step", "seeds"))
+WHOLE_COLUMNS = frozenset(
+    ("images", "count", "pairs", "trial", "side", "step", "seed", "trainings")
+)
 """Columns that hold whole numbers; all others hold floats or truth values."""
 
 MAYBE_WHOLE_COLUMNS = frozenset(("parameters", "macs", "scan_macs"))

@@ -23,7 +23,7 @@ from linksim.seeding import derive_seed
 
 MIN_BLER = 1e-3  # below it, what is left out here counts
 
-_FRAMES, _FRAMES_ALIKE = 256, 32
+FRAMES, _FRAMES_ALIKE = 256, 32
 _ALIKE = 0.02  # relative spread of the frames' capacities, at most, of a channel that averages out
 _ALIKE_AT_DB = 5.0
 _BATCHES = 8
@@ -38,7 +38,8 @@ Array = NDArray[np.float64]
 class BlerTables:
     """Block error rates over one channel, worked out when they are asked for.
 
-    At the SNRs of a grid of 0.5 dB; between them, information is interpolated.
+    At the SNRs of a grid of 0.5 dB; between them, information is interpolated. frames: of a channel
+    that does not average out, over which rates are the mean.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class BlerTables:
         iterations: int = ITERATIONS,
         device: str = "cpu",
         thresholds: ThresholdTable | None = None,
+        frames: int = FRAMES,
     ) -> None:
         self._probe = probe
         self._device = device
         self._thresholds = thresholds or shipped_table()
         self._iterations = iterations
+        self._frames = frames
         self._sums = lru_cache(maxsize=256)(self._information_sums)
         self._capacities = lru_cache(maxsize=256)(self._frame_capacities)
         self._rates = lru_cache(maxsize=2**15)(self._bler)
@@ -66,11 +69,15 @@ class BlerTables:
         length = plan.num_symbols * plan.transmissions
         if self._capacities(length, _ceil(snr_db)).max() * length < plan.payload_bits:
             return 1.0
+        failing = 1 - float(self.passing(plan, snr_db).mean())
+        return 1.0 if failing > 1 - MIN_BLER else max(failing, MIN_BLER)
+
+    def passing(self, plan: TransportPlan, snr_db: float) -> Array:
+        """How likely each of the frames, of which rates are the mean, gets through; [frames]."""
         needed, spread = self._needed(plan)
         blocks = self._information(plan, snr_db)
-        passing = ndtr((blocks - needed) / spread).prod(axis=1)
-        failing = 1 - float(passing.mean())
-        return 1.0 if failing > 1 - MIN_BLER else max(failing, MIN_BLER)
+        likely: Array = ndtr((blocks - needed) / spread).prod(axis=1)
+        return likely
 
     def _needed(self, plan: TransportPlan) -> tuple[Array, Array]:
         """Mean and standard deviation of the information that each code block needs, in bits."""
@@ -116,7 +123,7 @@ class BlerTables:
         sums = []
         at_alike = self._capacities(length, _ALIKE_AT_DB)
         alike = at_alike.std() < _ALIKE * at_alike.mean()
-        frames = (_FRAMES_ALIKE if alike else _FRAMES) // _BATCHES
+        frames = (_FRAMES_ALIKE if alike else self._frames) // _BATCHES
         for seed in _SEEDS:
             generator = torch.Generator().manual_seed(seed)
             bits = torch.randint(0, 2, (frames, length * bits_per_symbol), generator=generator)
@@ -130,7 +137,7 @@ class BlerTables:
 
     def _frame_capacities(self, length: int, snr_db: float) -> Array:
         """Of some frames of so many symbols, in bits a symbol."""
-        frames = _FRAMES // _BATCHES
+        frames = FRAMES // _BATCHES
         return frame_capacities(
             self._probe, length, snr_db, frames=frames, device=self._device
         ).numpy()

@@ -21,7 +21,7 @@ from linksim.provenance import machine
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import Plan, plan_sweep
 from linksim.sweep.prepared import PreparedCodec
-from linksim.sweep.scenario import ImagesSettings, Scenario
+from linksim.sweep.scenario import ImagesSettings, Scenario, SweptCodec
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def bench_link(
             channel=(Rayleigh(),),
             snr_db=tuple(snr_db),
             cbr=(1 / 12,),
-            codecs=(settings,),
+            codecs=(SweptCodec.model_validate(settings.model_dump(exclude_unset=True)),),
         )
         seconds = _seconds_by_part(plan_sweep(scenario))
         rows += [

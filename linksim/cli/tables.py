@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from linksim.metrics.table import Column, all_columns, find_metric, own_columns
-from linksim.plot.facets import ratio
+from linksim.plot.facets import interval_over, ratio
 from linksim.results.failures import failed_in_words
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.stopping import Until
@@ -51,17 +51,19 @@ def result_tables(
         yield _cost_table(costs)
     if len(scenario.codecs) > 1:
         table = read_table(folder / "compare.csv")
-        yield from _gap_tables(table, column, scenario.codecs[0].label, width)
+        yield from _gap_tables(
+            table, column, scenario.codecs[0].label, width, interval_over(summary)
+        )
 
 
 def _gap_tables(
-    table: pd.DataFrame, column: Column, first: str, width: int
+    table: pd.DataFrame, column: Column, first: str, width: int, over: str
 ) -> Iterator[Table | str]:
     """The differences from the first codec: at every point, and over whole curves."""
     table = table[table["reference"] == first]
     table = table.assign(text=[_gap(line) for line in table.to_dict("records")])
     table = table[table["text"] != ""]
-    title = f"Paired difference in {column.axis} from {first}, 95 % interval"
+    title = f"Paired difference in {column.axis} from {first}, 95 % interval {over}"
     yield from _tables(title, table[table["quantity"] == column.name], width)
     name = re.escape(column.name)
     curve = f"bd_{name}(_db)?_over_.*|bd_.*_at_{name}(_db)?"

@@ -184,4 +184,10 @@ def _images(lines: pd.DataFrame, *, intervals: bool) -> str:
     count = int(lines["images"].max())
     if not intervals:
         return f"{count} images, {lines['count'].max()} transmissions"
-    return "1 image" if count == 1 else f"{count} images · 95 % intervals"
+    return "1 image" if count == 1 else f"{count} images · 95 % intervals {interval_over(lines)}"
+
+
+def interval_over(lines: pd.DataFrame) -> str:
+    """What intervals hold, in words: of one training, nothing of what another would bring."""
+    several = "trainings" in lines and int(lines["trainings"].max()) > 1
+    return "over images and trainings" if several else "over images alone"

@@ -42,13 +42,16 @@ def codec_lines(manifest: Manifest) -> list[dict[str, str]]:
     lines = []
     for label, identity in manifest["codecs"].items():
         options = ", ".join(f"{k}: {v}" for k, v in identity.get("options", {}).items())
-        weights = settings.get(label, {}).get("weights") or "none"
-        digest = identity.get("weights")
+        entry, known = settings.get(label, {}), identity.get("weights")
+        weights = entry.get("weights") or ", ".join(entry.get("seeds") or ["none"])
+        digests = ", ".join(
+            str(each)[:12] for each in (known if isinstance(known, list) else [known])
+        )
         lines.append(
             {
                 "label": label,
                 "class": str(identity.get("class", "")),
-                "weights": f"{weights} ({str(digest)[:12]})" if digest else weights,
+                "weights": f"{weights} ({digests})" if known else weights,
                 "options": options or "as they are",
             }
         )

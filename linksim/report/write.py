@@ -10,6 +10,7 @@ import pandas as pd
 from linksim.errors import InputError
 from linksim.files import write_atomically
 from linksim.metrics.table import Column
+from linksim.plot.facets import interval_over
 from linksim.plot.look import codec_looks
 from linksim.plot.published import read_published
 from linksim.report.charts import ChartSet, curves, outage_distributions, quality_against_cost
@@ -84,6 +85,7 @@ def write_report(folder: Path) -> Path:
         told=told(manifest),
         codecs=codec_lines(manifest),
         provenance=provenance(manifest),
+        over=interval_over(summary),
         looks=[
             {"label": label, "shown": look.label(label), "is_bound": bool(look.dashes)}
             for label, look in looks.items()

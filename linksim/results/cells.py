@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from linksim.errors import InputError
-from linksim.results.intervals import Array
+from linksim.results.intervals import Array, Spread, over_trainings
 
 POINT_COLUMNS = ("label", "channel", "snr_db", "cbr")
 
@@ -41,11 +41,12 @@ def codes(table: pd.DataFrame, by: Sequence[str]) -> tuple[NDArray[np.int64], ND
 class Cells:
     """Which cell [images, points] each row belongs to.
 
-    first: the number of each point's first row.
+    training: which of its codec's each row is. first: the number of each point's first row.
     """
 
     point: NDArray[np.int64]
     image: NDArray[np.int64]
+    training: NDArray[np.int64]
     first: NDArray[np.int64]
     images: int
 
@@ -54,17 +55,40 @@ class Cells:
         """Of all points of a table; raises InputError where a column is missing."""
         point, first = codes(rows, point_columns(rows))
         image, images = pd.factorize(rows["image"])
-        return cls(point, image.astype(np.int64), first, len(images))
+        return cls(point, image.astype(np.int64), trainings(rows), first, len(images))
 
     def sums(self, values: "NDArray[np.float64] | pd.Series[float]") -> Array:
         """[images, points]; NaN where a value is no finite number, for it cannot be added up."""
-        numbers = np.asarray(values, dtype=np.float64)
-        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-        shape = (self.images, len(self.first))
-        cell = self.image * len(self.first) + self.point
-        sums = np.bincount(cell, weights=numbers, minlength=shape[0] * shape[1])
-        return sums.astype(np.float64).reshape(shape)
+        return self._sums(values, self.image, self.images)
 
     def counts(self) -> Array:
         """How many rows each cell has, [images, points]."""
         return self.sums(np.ones(len(self.point)))
+
+    def over_trainings(self, values: "NDArray[np.float64] | pd.Series[float]") -> list[Spread]:
+        """How the means of points differ between trainings; nothing where all have one."""
+        number = int(self.training.max(initial=0)) + 1
+        if number == 1:
+            return []
+        counts = self._sums(np.ones(len(self.point)), self.training, number)
+        return [over_trainings(self._sums(values, self.training, number), counts)]
+
+    def _sums(
+        self,
+        values: "NDArray[np.float64] | pd.Series[float]",
+        row: NDArray[np.int64],
+        rows: int,
+    ) -> Array:
+        """[rows, points], of values that belong to a ``row``."""
+        numbers = np.asarray(values, dtype=np.float64)
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        cell = row * len(self.first) + self.point
+        sums = np.bincount(cell, weights=numbers, minlength=rows * len(self.first))
+        return sums.astype(np.float64).reshape(rows, len(self.first))
+
+
+def trainings(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """Which of its codec's trainings each row is, from 0; [rows]."""
+    if "seed" not in rows:
+        return np.zeros(len(rows), dtype=np.int64)
+    return rows["seed"].to_numpy(np.int64)

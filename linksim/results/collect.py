@@ -18,10 +18,10 @@ from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
 from linksim.results.compare import compare
 from linksim.results.stats import summarise
-from linksim.settings import CodecSettings
 from linksim.sweep.complexity import RoundTrip, count_macs, count_parameters
 from linksim.sweep.plan import Plan
 from linksim.sweep.published import published_table
+from linksim.sweep.scenario import SweptCodec
 from linksim.sweep.store import Store
 from linksim.tables import write_table
 
@@ -97,17 +97,25 @@ def _labelled(plan: Plan, store: Store) -> pd.DataFrame:
     insert(0, "label", [point.codec.label for point in points])
     insert(1, "codec", [point.codec.codec for point in points])
     insert(3, "channel", [point.link.shown_name for point in points])
+    if _has_seeds(plan):
+        seeds = pd.Series([point.seed for point in points])
+        rows.insert(list(rows).index("trial"), "seed", seeds.take(number).reset_index(drop=True))
     if plan.scenario.snr_knowledge is not None:
         known = [point.knowledge.name if point.knowledge else "" for point in points]
         insert(list(rows).index("cbr") + 1, "snr_knowledge", known)
     return rows
 
 
-def _complexity(codecs: Sequence[CodecSettings], side: int) -> pd.DataFrame:
+def _has_seeds(plan: Plan) -> bool:
+    """Whether a codec stands for several trainings."""
+    return any(codec.seeds is not None for codec in plan.scenario.codecs)
+
+
+def _complexity(codecs: Sequence[SweptCodec], side: int) -> pd.DataFrame:
     """A line a codec: parameters and multiply-accumulates; none (NaN) for classical ones."""
     lines: list[dict[str, object]] = []
     for settings in codecs:
-        codec = codec_from_settings(settings)
+        codec = codec_from_settings(settings.repetitions()[0])
         if isinstance(codec, NeuralCodec):
             macs, scan_macs = count_macs(RoundTrip(codec, side).run)
             counts = {"parameters": count_parameters(codec), "macs": macs, "scan_macs": scan_macs}
@@ -130,6 +138,7 @@ def _manifest(plan: Plan, file: str | None) -> dict[str, Any]:
         "made_of": dict(plan.made_of),
         "points": [
             {"label": p.codec.label, "cbr": p.cbr, "snr_db": p.snr_db}
+            | ({"seed": p.seed} if _has_seeds(plan) else {})
             | ({} if p.knowledge is None else {"snr_knowledge": p.knowledge.name})
             | ({"channel": p.link.shown_name} if several else {})
             | {"key": p.key}
@@ -155,6 +164,7 @@ def _collect_pictures(plan: Plan, store: Store, folder: Path, rows: pd.DataFrame
             index.append({"label": "original", "image": name, "file": file})
     in_first = rows["channel"] == plan.links[0].shown_name  # the one whose pictures are kept
     first = rows[in_first & (rows["trial"] == 0)]
+    first = first[first["seed"] == 0] if "seed" in rows else first
     for point in kept:
         for name in point.pictures:
             file = f"{labels[point.codec.label]}_{images[name]}.png"

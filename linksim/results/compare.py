@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 
 from linksim.metrics.table import Column, all_columns
 from linksim.results.bjontegaard import FEWEST_POINTS, bd_log_cbr, bd_quality, mean_gap, per_cent
-from linksim.results.cells import codes, point_columns
-from linksim.results.intervals import Array, Estimate, holm, jackknife, means
+from linksim.results.cells import codes, point_columns, trainings
+from linksim.results.intervals import (
+    Array,
+    Estimate,
+    Spread,
+    holm,
+    jackknife,
+    jackknife_spread,
+    means,
+)
 from linksim.results.stats import not_finite
 
 _COLUMNS = (
@@ -40,7 +48,8 @@ def compare(rows: pd.DataFrame, own: Sequence[Column] = ()) -> pd.DataFrame:
 
     What a curve runs over is left empty, and so is a gap between curves that share no range or do
     not rise. difference_lo, difference_hi: 95 % over images, each with all that belongs to it, by
-    Student's t of means and the jackknife of curves (:mod:`linksim.results.intervals`); p_value: of
+    Student's t of means and the jackknife of curves, and over trainings where a codec has several,
+    whose mean is compared (:mod:`linksim.results.intervals`); p_value: of
     no difference; holm: whether it survives Holm's correction for all that the table tests. images,
     pairs: images, and images times the trials that both codecs have; failed_pairs: those of them
     where one of the two has no finite quality, in which case there is no difference (NaN). own:
@@ -62,16 +71,18 @@ def compare(rows: pd.DataFrame, own: Sequence[Column] = ()) -> pd.DataFrame:
 class _Table:
     """All rows, arranged by codec, place (what else tells points apart), image and trial.
 
-    at: the places, one line each. values: of each column, NaN where no finite number or no row is.
-    present: where rows are; lost: where one has no finite quality.
+    at: the places, one line each. values: of each column, NaN where no finite number or no row is;
+    of several trainings the mean. without: the same without each of the trainings, of codecs that
+    have several. present: where rows are; lost: where one has no finite quality.
     """
 
     columns: Mapping[str, Column]
     labels: "pd.Index[str]"
     at: pd.DataFrame
     values: Mapping[str, Array]
+    without: Mapping[int, Sequence[Mapping[str, Array]]]
     present: NDArray[np.bool_]
-    lost: Array
+    lost: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rows: pd.DataFrame, columns: Mapping[str, Column]) -> "_Table":
@@ -82,22 +93,37 @@ class _Table:
         trial, trials = pd.factorize(rows["trial"])
         shape = (len(labels), len(first), len(images), len(trials))
         cell = np.ravel_multi_index((label, place, image, trial), shape)
+        training, every = trainings(rows), np.ones(len(rows), dtype=bool)
 
-        def arranged(values: Array) -> Array:
-            cube = np.full(np.prod(shape), np.nan)
-            cube[cell] = np.where(np.isfinite(values), values, np.nan)
-            return cube.reshape(shape)
+        def arranged(values: Array, kept: NDArray[np.bool_], shape: tuple[int, ...]) -> Array:
+            """The mean over trainings of the rows that are kept."""
+            size = int(np.prod(shape))
+            finite = np.where(np.isfinite(values), values, np.nan)[kept]
+            at = cell[kept] % size
+            with np.errstate(all="ignore"):
+                mean = np.bincount(at, finite, size) / np.bincount(at, minlength=size)
+            return mean.reshape(shape)
 
-        present = np.zeros(np.prod(shape), dtype=bool)
-        present[cell] = True
-        wanted = [*columns, "cbr_realised"]
+        values = {name: rows[name].to_numpy(np.float64) for name in (*columns, "cbr_realised")}
+        without = {
+            int(codec): [
+                {
+                    name: arranged(value, (label == codec) & (training != one), shape[1:])
+                    for name, value in values.items()
+                }
+                for one in range(int(training[label == codec].max()) + 1)
+            ]
+            for codec in np.unique(label[training > 0])
+        }
+        present = np.bincount(cell, minlength=int(np.prod(shape))) > 0
         return cls(
             columns=columns,
             labels=labels,
             at=rows.iloc[first][names].reset_index(drop=True),
-            values={name: arranged(rows[name].to_numpy(np.float64)) for name in wanted},
+            values={name: arranged(value, every, shape) for name, value in values.items()},
+            without=without,
             present=present.reshape(shape),
-            lost=np.nan_to_num(arranged(not_finite(rows, columns))),
+            lost=np.nan_to_num(arranged(not_finite(rows, columns), every, shape)) > 0,
         )
 
     @property
@@ -159,7 +185,11 @@ def _points(table: _Table, pairs: Sequence[_Pair]) -> Iterator[pd.DataFrame]:
             continue
         gaps = table.values[name][codec] - table.values[name][reference]
         sums = np.where(both, gaps, 0).sum(axis=3)[shown]
-        found = means(sums.T, number[shown].T.astype(np.float64))
+        others = [
+            spread.of(shown)
+            for spread in (_point_spread(table, name, side, both) for side in (codec, reference))
+        ]
+        found = means(sums.T, number[shown].T.astype(np.float64), others)
         pair, place = np.nonzero(shown)
         yield pd.DataFrame(
             {
@@ -174,6 +204,39 @@ def _points(table: _Table, pairs: Sequence[_Pair]) -> Iterator[pd.DataFrame]:
                 **{key: values[shown] for key, values in counted.items()},
             }
         )
+
+
+def _point_spread(
+    table: _Table, name: str, codec: NDArray[np.int64], both: NDArray[np.bool_]
+) -> Spread:
+    """How much the means of a codec's trainings differ where both are, [pairs, places]."""
+
+    def of(pair: int, values: Mapping[str, Array]) -> Array:
+        shared = both[pair]
+        with np.errstate(all="ignore"):
+            total = np.where(shared, values[name], 0).sum(axis=(1, 2))
+            mean: Array = total / shared.sum(axis=(1, 2))
+        return mean
+
+    return _spread(table, codec, both.shape[:2], of)
+
+
+def _spread(
+    table: _Table,
+    codec: NDArray[np.int64],
+    shape: tuple[int, ...],
+    of: Callable[[int, Mapping[str, Array]], Array],
+) -> Spread:
+    """How much a quantity [pairs, …] rests on a codec's trainings: the jackknife over them.
+
+    of: the quantity of one pair, given the codec's values without one of the trainings.
+    """
+    variance, degrees = np.zeros(shape), np.ones(shape)
+    for number, parts in table.without.items():
+        for pair in np.flatnonzero(codec == number):
+            found = jackknife_spread(np.stack([of(int(pair), part) for part in parts]))
+            variance[pair], degrees[pair] = found.variance, found.degrees
+    return Spread(variance=variance, degrees=degrees)
 
 
 def _curves(table: _Table, axis: str, pairs: Sequence[_Pair]) -> pd.DataFrame:
@@ -239,8 +302,35 @@ def _gaps(
             without = np.stack(
                 [gap(x[0], y_without[i], x[1], y_ref_without[i]) for i in range(len(y_without))]
             )
-            found = jackknife(whole, without)
+            others = [
+                _curve_spread(table, name, gap, sides, x, (y, y_ref), both, places, own)
+                for own in (0, 1)
+            ]
+            found = jackknife(whole, without, others)
             yield lines.assign(quantity=quantity.format(name), unit=unit, **_numbers(found, shown))
+
+
+def _curve_spread(
+    table: _Table,
+    name: str,
+    gap: Callable[..., Array],
+    sides: tuple[NDArray[np.int64], NDArray[np.int64]],
+    x: Sequence[Array],
+    y: tuple[Array, Array],
+    both: NDArray[np.bool_],
+    places: NDArray[np.int64],
+    own: int,
+) -> Spread:
+    """How much gaps [pairs] between curves rest on the trainings of one side."""
+
+    def of(pair: int, values: Mapping[str, Array]) -> Array:
+        at = [pair]
+        curves = [y[0][at], y[1][at]]
+        curves[own], _ = _curve(values[name][None, places], both[at])
+        found: Array = gap(x[0][at], curves[0], x[1][at], curves[1])[0]
+        return found
+
+    return _spread(table, sides[own], (len(both),), of)
 
 
 def _curve(values: Array, both: NDArray[np.bool_]) -> tuple[Array, Array]:

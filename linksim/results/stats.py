@@ -24,21 +24,23 @@ def summarise(
     """One line per (label, channel, snr_knowledge, snr_db, cbr), names in the rows' order.
 
     Columns: label, codec, is_bound, channel, snr_db, cbr, snr_knowledge; ``images`` and ``count``
-    (images times trials); ``failure_rate`` with its interval; ``not_finite``, how many
-    transmissions have a metric that is no finite number; the means of cbr_realised, ebno_db,
-    side_info_bits, papr_db and of the SNRs believed in; pilot_share, of the channel uses, of OFDM
-    channels; with hybrid ARQ the mean of transmissions and, as ``transmissions_2``, the share of
-    images that took so many; then for every metric its mean and the bounds of a 95 % interval, as
-    ``psnr``, ``psnr_lo``, ``psnr_hi``; ms_ssim_variant. Columns that the rows lack are left out.
+    (images times trials and trainings); ``trainings``, where rows have seeds; ``failure_rate`` with
+    its interval; ``not_finite``, how many transmissions have a metric that is no finite number; the
+    means of cbr_realised, ebno_db, side_info_bits, papr_db and of the SNRs believed in;
+    pilot_share, of the channel uses, of OFDM channels; with hybrid ARQ the mean of transmissions
+    and, as ``transmissions_2``, the share of images that took so many; then for every metric its
+    mean and the bounds of a 95 % interval, as ``psnr``, ``psnr_lo``, ``psnr_hi``; ms_ssim_variant.
+    Columns that the rows lack are left out.
 
     A failed image counts with the quality of the picture that was shown for it. One whose picture
     or metric is no finite number has failed too, and then there is no mean: it is NaN.
 
     until: adds ``psnr_halfwidth`` (for its metric): of the 95 % interval of the mean over the
     channel, these images given. outage: adds the columns of :mod:`linksim.results.outage`. own:
-    columns of a user's own metrics. Intervals are over images, each with all its trials
-    (:mod:`linksim.results.intervals`); they hold what images and fades contribute. One image gives
-    none (NaN). Raises InputError where a column is missing.
+    columns of a user's own metrics. Intervals are over images, each with all its trials, and over
+    trainings, where there are several (:mod:`linksim.results.intervals`); of one training they hold
+    what images and fades contribute, and nothing of what another training would bring. One image
+    gives none (NaN). Raises InputError where a column is missing.
     """
     cells = Cells.of(rows)
     columns = {name: column for name, column in all_columns(own).items() if name in rows}
@@ -63,16 +65,19 @@ def _identity(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     names = ("label", "codec", "is_bound", "channel", "snr_db", "cbr", "snr_knowledge")
     first = rows.iloc[cells.first].reset_index(drop=True)
     counts = cells.counts()
-    return first[[name for name in names if name in rows]].assign(
+    table = first[[name for name in names if name in rows]].assign(
         images=(counts > 0).sum(axis=0), count=counts.sum(axis=0).astype(np.int64)
     )
+    if "seed" in rows:
+        table["trainings"] = rows["seed"].groupby(cells.point).nunique().to_numpy()
+    return table
 
 
 def _failures(rows: pd.DataFrame, cells: Cells, columns: Mapping[str, Column]) -> pd.DataFrame:
     lost = not_finite(rows, columns)
     said = rows["failed"].to_numpy(np.float64) if "failed" in rows else np.zeros(len(rows))
     failed, counts = cells.sums(np.maximum(said, lost)), cells.counts()
-    low, high = rates(failed, counts)
+    low, high = rates(failed, counts, cells.over_trainings(np.maximum(said, lost)))
     table = {
         "failure_rate": failed.sum(axis=0) / counts.sum(axis=0),
         "failure_rate_lo": low,
@@ -103,8 +108,9 @@ def _plain_means(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
 def _quality(values: "pd.Series[float]", column: Column, cells: Cells) -> pd.DataFrame:
     """Mean and interval of a column of every point."""
     sums, counts = cells.sums(values), cells.counts()
-    found = means(sums, counts)
-    low, high = rates(sums, counts) if column.is_rate else (found.low, found.high)
+    others = cells.over_trainings(values)
+    found = means(sums, counts, others)
+    low, high = rates(sums, counts, others) if column.is_rate else (found.low, found.high)
     low, high = (np.where(np.isnan(found.value), np.nan, end) for end in (low, high))
     name = column.name
     return pd.DataFrame({name: found.value, f"{name}_lo": low, f"{name}_hi": high})

@@ -139,7 +139,7 @@ class _Session(WorkerPlugin):
         self._options = options
         self._threads = torch.get_num_threads()  # sums can depend on it in the last bit
         self._plan: Plan | None = None
-        self._prepared: dict[str, PreparedCodec] = {}
+        self._prepared: dict[tuple[str, int], PreparedCodec] = {}
         self._meter = Meter(scenario.metrics)
 
     def setup(self, worker: Worker) -> None:
@@ -180,7 +180,7 @@ class _Session(WorkerPlugin):
             self._worker.log_event(self._run, {"key": key, "done": done})
 
         tell(0)
-        name = point.codec.label
+        name = point.codec.label, point.seed
         if name not in self._prepared:
             device, batch_size = pick_device(self._options.device), self._options.batch_size
             self._prepared[name] = prepare(plan, point.codec, self._meter, device, batch_size)

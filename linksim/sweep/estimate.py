@@ -27,13 +27,13 @@ class Estimate:
 
 
 def estimates(plan: Plan, missing: Sequence[Point], options: RunOptions) -> list[Estimate]:
-    """For each codec of the plan, in its order; raises InputError for one that cannot be built."""
+    """For each training of each codec, in order; raises InputError for one that cannot be built."""
     device = pick_device(options.device)
     until = plan.scenario.until
     trials = plan.scenario.trials if until is None else until.min_trials
     once = plan.scenario.model_copy(update={"trials": 1, "until": None})
     meter, found = Meter(plan.scenario.metrics), []
-    for settings in plan.scenario.codecs:
+    for settings in plan.built:
         its = [point for point in missing if point.codec is settings]
         seconds = 0.0
         if its:

@@ -36,11 +36,13 @@ KEPT_BYTES = 2 * 1024**3
 class Point:
     """One codec over one channel at one CBR and one SNR; ``key`` names its rows in the store.
 
+    seed: which of the codec's trainings, from 0.
     knowledge: what each side believes of the SNR; None where the scenario says nothing of it.
     pictures: names of the images whose reconstructions it keeps; they are not part of the key.
     """
 
     codec: CodecSettings
+    seed: int
     link: Link
     cbr: float
     snr_db: float
@@ -58,7 +60,9 @@ class Point:
 class Plan:
     """A scenario's images and points, before anything is computed.
 
-    names: of the items. codecs: what :func:`codec_identity` says of each, by its label.
+    names: of the items. codecs: what :func:`codec_identity` says of each, by its label; where a
+    codec was trained several times, ``weights`` lists them all. built: the codecs, each training a
+    codec of its own, as the points name them.
     made_of: all else that the keys cover, and the digest of every source file by the name of its
     module.
     """
@@ -68,6 +72,7 @@ class Plan:
     items: Sequence[ImageItem]
     names: tuple[str, ...]
     codecs: Mapping[str, Mapping[str, Any]]
+    built: tuple[CodecSettings, ...]
     made_of: Mapping[str, Any]
     points: tuple[Point, ...]
 
@@ -92,7 +97,10 @@ def plan_sweep(scenario: Scenario) -> Plan:
     items, digest = _kept_and_digested(opened)
     links = tuple(Link(channel, scenario.equalizer) for channel in scenario.channel)
     tree = _Tree()
-    codecs = {codec.label: _identity(codec, tree) for codec in scenario.codecs}
+    trainings = {codec.label: codec.repetitions() for codec in scenario.codecs}
+    identities = {
+        label: [_identity(codec, tree) for codec in codecs] for label, codecs in trainings.items()
+    }
     channels = {link.shown_name: _channel_identity(link, tree) for link in links}
     common: dict[str, Any] = {
         "harness": tree.digest_of_modules(HARNESS),
@@ -109,18 +117,24 @@ def plan_sweep(scenario: Scenario) -> Plan:
         else {"until": {**scenario.until.model_dump(), "metric": scenario.until.column}}
     )
     names, points = set(opened.names), []
-    for codec, link in product(scenario.codecs, links):
+    built = [
+        (codec, seed, identity)
+        for label, codecs in trainings.items()
+        for seed, (codec, identity) in enumerate(zip(codecs, identities[label], strict=True))
+    ]
+    for (codec, seed, identity), link in product(built, links):
         for cbr, snr_db, knowledge in product(
             scenario.cbr, scenario.snr_db, scenario.snr_knowledge or (None,)
         ):
-            what = {**common, "codec": codecs[codec.label], "cbr": cbr, "snr_db": snr_db}
+            what = {**common, "codec": identity, "cbr": cbr, "snr_db": snr_db}
             what["channel"] = channels[link.shown_name]
             if knowledge is not None:
                 what["snr_knowledge"] = knowledge.model_dump(exclude={"label"})
-            first = link is links[0]
+            first = link is links[0] and seed == 0
             points.append(
                 Point(
                     codec=codec,
+                    seed=seed,
                     link=link,
                     cbr=cbr,
                     snr_db=snr_db,
@@ -134,10 +148,28 @@ def plan_sweep(scenario: Scenario) -> Plan:
         links=links,
         items=items,
         names=opened.names,
-        codecs=codecs,
+        codecs={label: _as_one(label, each) for label, each in identities.items()},
+        built=tuple(codec for codec, _, _ in built),
         made_of={**common, "channels": channels, "sources": tree.met()},
         points=tuple(points),
     )
+
+
+def _as_one(label: str, trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several trainings of a codec share, with the weights of each; raises InputError where
+    they differ in more."""
+    first, *others = ({**each, "weights": None} for each in trainings)
+    if any(other != first for other in others):
+        raise InputError(
+            f"codecs: seeds of {label!r} were trained with different options; they must be "
+            "trainings of one recipe"
+        )
+    if not others:
+        return dict(trainings[0])
+    weights = [each["weights"] for each in trainings]
+    if len(set(weights)) < len(weights):
+        raise InputError(f"codecs: seeds of {label!r}: two files hold the same weights")
+    return {**first, "weights": weights}
 
 
 def codec_identity(settings: CodecSettings) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _run_here(
     """Points in this process; those that failed, by their keys."""
     meter = Meter(plan.scenario.metrics)
     failed: dict[str, Failed] = {}
-    for settings in plan.scenario.codecs:
+    for settings in plan.built:
         its_points = [point for point in points if point.codec is settings]
         if not its_points:
             continue

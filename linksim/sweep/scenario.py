@@ -28,6 +28,7 @@ from linksim.sweep.stopping import MAX_TRIALS, Until
 
 MAX_SIDE = 16_384
 MAX_COMPLEXITY_SIDE = 2048
+MAX_SEEDS = 100
 _Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 Side = _Pixels | tuple[_Pixels, _Pixels]
 
@@ -53,6 +54,35 @@ class PicturesSettings(Settings):
     images: tuple[str, ...] = Field(min_length=1)
     snr_db: Db
     cbr: Cbr | None = None
+
+
+class SweptCodec(CodecSettings):
+    """A codec of a sweep.
+
+    seeds: weights of several trainings of one recipe, in place of ``weights``: repetitions under
+        one label, of which tables hold the mean, with intervals that cover both images and
+        trainings.
+    """
+
+    seeds: Annotated[tuple[str, ...], Field(min_length=2, max_length=MAX_SEEDS)] | None = None
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if self.seeds is not None:
+            if self.weights is not None:
+                raise ValueError("weights and seeds: only one of them can name the weights")
+            repeated = {one for one in self.seeds if self.seeds.count(one) > 1}
+            if repeated:
+                raise ValueError(f"seeds: {repeated.pop()!r} stands twice; a training counts once")
+        return self
+
+    def repetitions(self) -> tuple[CodecSettings, ...]:
+        """One codec for each training; itself where there is but one."""
+        if self.seeds is None:
+            return (self,)
+        return tuple(
+            self.model_copy(update={"weights": weights, "seeds": None}) for weights in self.seeds
+        )
 
 
 def _knowledge_entries(value: Any) -> Any:
@@ -99,9 +129,7 @@ class Scenario(Settings):
     until: Until | None = None
     outage: Annotated[dict[MetricName, float], Field(min_length=1)] | None = None
     metrics: tuple[MetricName, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
-    codecs: tuple[Annotated[CodecSettings, BeforeValidator(_codec_entry)], ...] = Field(
-        min_length=1
-    )
+    codecs: tuple[Annotated[SweptCodec, BeforeValidator(_codec_entry)], ...] = Field(min_length=1)
     pictures: PicturesSettings | None = None
     complexity: PositiveInt | None = Field(default=None, le=MAX_COMPLEXITY_SIDE)
     published: PublishedList = ()
@@ -125,8 +153,9 @@ class Scenario(Settings):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
+        codecs = [one for codec in self.codecs for one in codec.repetitions()]
         points = prod(
-            map(len, (self.codecs, self.channel, self.cbr, self.snr_db, self.snr_knowledge or "1"))
+            map(len, (codecs, self.channel, self.cbr, self.snr_db, self.snr_knowledge or "1"))
         )
         if points > MAX_VALUES:
             raise ValueError(f"{points:,} points; at most {MAX_VALUES:,} are allowed")
