@@ -343,7 +343,10 @@ def flagship_weights(codec: str) -> str:
     from linksim.sweep.scenario import load_scenario
 
     scenario = load_scenario(ROOT / "scenarios" / "rayleigh_sweep.yaml")
-    return next(entry.weights for entry in scenario.codecs if entry.codec == codec) or ""
+    return (
+        next(entry.repetitions()[0].weights for entry in scenario.codecs if entry.codec == codec)
+        or ""
+    )
 
 
 def protocols_table() -> str:

@@ -46,7 +46,7 @@ def write_demo(
     shown: list[Shown] = []
     for settings in its.codecs:
         on_start(settings.label, len(its.codecs))
-        codec = _built(settings)
+        codec = _built(settings.repetitions()[0])
         shown += [
             _shown(settings.label, snr_db, _sent(codec, batch, its, snr_db)) for snr_db in SNRS_DB
         ]

@@ -9,12 +9,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
+import linksim
+from baselines.deepjscc import DeepJSCC
 from linksim.errors import InputError
 from linksim.report.write import write_report, write_reports
 from linksim.tables import read_table, write_table
 from tests.helpers.command_line import run
 from tests.helpers.places import ROOT
+from tests.helpers.small import write_codec
 
 FLAGSHIP = ROOT / "results" / "rayleigh_sweep"
 EVIL = "<img src=x onerror=alert(1)>"
@@ -68,6 +72,38 @@ def test_the_page_shows_the_tables_numbers(flagship: Path) -> None:
     assert "16384 channel uses" in text
     gaps = pd.read_csv(flagship / "compare.csv")
     assert len(data["gaps"]) == len(gaps)
+
+
+def test_it_needs_nothing_but_the_folder(tmp_path: Path) -> None:
+    photographs, made_with = tmp_path / "photographs", tmp_path / "made_with"
+    photographs.mkdir()
+    made_with.mkdir()
+    for name, level in (("a", 90), ("b", 160)):
+        Image.new("RGB", (32, 32), (level, 0, 0)).save(photographs / f"{name}.png")
+    small = DeepJSCC.presets["small"]
+    DeepJSCC(**small).save(made_with / "w.safetensors", options=small, card={})
+    own = write_codec(made_with / "mine.py", "")
+    linksim.run(
+        {
+            "name": "gone",
+            "images": {"source": "folder", "root": str(photographs)},
+            "channel": "awgn",
+            "snr_db": [5],
+            "cbr": "1/12",
+            "metrics": ["psnr"],
+            "codecs": [
+                {"codec": "deepjscc", "weights": str(made_with / "w.safetensors")},
+                {"codec": f"{own}:Flat", "label": "Grey"},
+            ],
+            "pictures": {"images": ["a"], "snr_db": 5},
+        },
+        out=tmp_path / "results",
+    )
+    shutil.rmtree(photographs)
+    shutil.rmtree(made_with)
+    shutil.rmtree(tmp_path / "results" / "gone" / "points")
+    data = data_of(write_report(tmp_path / "results" / "gone"))
+    assert {picture["label"] for picture in data["pictures"]} == {"original", "deepjscc", "Grey"}
 
 
 def test_charts_are_what_plotly_knows(flagship: Path) -> None:
