@@ -62,8 +62,9 @@ class Protocol:
 
     def scenario(self, codecs: list[CodecSettings]) -> Scenario:
         """With its codecs; raises InputError."""
+        entries = [codec.model_dump(exclude_unset=True) for codec in codecs]
         try:
-            return Scenario.model_validate({"name": self.name, **self.keys, "codecs": codecs})
+            return Scenario.model_validate({"name": self.name, **self.keys, "codecs": entries})
         except ValidationError as error:
             raise InputError(f"{NAME} {self.name}: {first_error(error)}") from None
 
