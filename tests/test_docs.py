@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
+import linksim
 from linksim.link.lookup import Channel
 from linksim.training.recipe import load_recipe
 from linksim.training.train import train
@@ -26,6 +27,13 @@ def loaded_hooks() -> ModuleType:
     return module
 
 
+SMALL = {
+    "images": {"source": "kodak", "crop": 64, "limit": 1},
+    "channel": "rayleigh",
+    "snr_db": [10],
+    "cbr": "1/12",
+    "metrics": ["psnr"],
+}
 HOOKS = loaded_hooks()
 ABOUT = HOOKS.keys_about()
 KEYS = [
@@ -118,6 +126,17 @@ def test_the_tutorials_codec_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("my_recipe.yaml").write_text(yaml.safe_dump({**recipe, **short}))
     weights = train(load_recipe(Path("my_recipe.yaml")), Path("runs/my_recipe"))
     assert codecs["codecs"][0]["weights"] == str(weights)
+    summary = linksim.run({**SMALL, "codecs": codecs["codecs"]}, out=tmp_path / "results")
+    assert list(summary["label"]) == ["Mine"]
+
+
+def test_the_tutorials_metric_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_metric.py").write_text(blocks("tutorials/metric.md", "python")[0])
+    metrics = yaml.safe_load(blocks("tutorials/metric.md", "yaml")[0])
+    summary = linksim.run({**SMALL, **metrics, "codecs": ["bpg_capacity"]}, out=tmp_path)
+    [line] = summary.to_dict("records")
+    assert 0 < line["mean_error"] < 255 * 10 ** (-line["psnr"] / 20)  # below the root mean square
 
 
 @pytest.mark.slow

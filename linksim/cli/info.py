@@ -22,7 +22,9 @@ def list_codecs(console: Console) -> None:
         table.add_row("", cls.paper)
         table.add_row("", adapts)
     console.print(table)
-    console.print("Your own: codec: ./file.py:Class or package.module:Class (see README.md).")
+    console.print(
+        "Your own: codec: ./file.py:Class or package.module:Class (docs/tutorials/train.md)."
+    )
 
 
 def show_info(console: Console) -> None:
