@@ -1,5 +1,6 @@
 """What code blocks need, against capacity, against counted errors and against Sionna's tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,13 @@ import torch
 
 from baselines.digital import thresholds
 from baselines.digital.ldpc import MAX_CODE_RATE, plan_transport
-from baselines.digital.thresholds import Threshold, ThresholdTable, information, measure
+from baselines.digital.thresholds import (
+    Threshold,
+    ThresholdTable,
+    information,
+    measure,
+    refine,
+)
 
 SHIPPED = thresholds.read(thresholds.SHIPPED)
 
@@ -34,6 +41,15 @@ def test_more_iterations_need_less() -> None:
     plan = plan_transport(300, 2, 0.4)
     few, many = (measure(plan, iterations=n, words=4).information for n in (5, 50))
     assert many < few - 0.01
+
+
+def test_counting_corrects_a_threshold_that_is_off() -> None:
+    plan = plan_transport(300, 2, 0.4)
+    good = measure(plan, iterations=20, words=32)
+    off = replace(good, words=1, information=good.information + 1.5 * good.spread)
+    found = refine(plan, off, words=128)
+    assert found.words == 129
+    assert found.information == pytest.approx(good.information, abs=0.5 * good.spread)
 
 
 def test_the_shipped_table_is_sound() -> None:
@@ -93,10 +109,10 @@ def test_the_command_measures_what_a_table_lacks(
     plans = [plan_transport(100, 2, 0.4), plan_transport(100, 2, MAX_CODE_RATE)]
     monkeypatch.setattr(thresholds, "measured_plans", lambda: iter(plans))
     table = tmp_path / "table.csv"
-    command = ["--iterations", "4", "--words", "2", "--out", str(table)]
+    command = ["--iterations", "4", "--words", "2", "--counted", "4", "--out", str(table)]
     thresholds.main(command)
     first = thresholds.read(table)
-    assert [row.coded_bits for row in first] == [200, 200]
+    assert [(row.coded_bits, row.words) for row in first] == [(200, 6)] * 2
     monkeypatch.setattr(thresholds, "measure", lambda *_, **__: pytest.fail("measured again"))
     thresholds.main(command)
     assert thresholds.read(table) == first
