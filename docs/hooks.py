@@ -87,7 +87,9 @@ def without_links_off_site(text: str, place: str, on_site: set[str]) -> str:
             return match[0]
         of_repository = posixpath.normpath(posixpath.join(here, target))
         exists = not of_repository.startswith("..") and (ROOT / of_repository).exists()
-        return f"{words} (`{of_repository}`)" if exists and words != f"`{target}`" else match[0]
+        if not exists:
+            return match[0]
+        return f"`{words}`" if words == of_repository else f"{words} (`{of_repository}`)"
 
     return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", kept, text)
 
