@@ -123,7 +123,7 @@ class BpgLdpc(Codec):
         ``fine`` fills the block by finer steps than the ``whole`` QPs of the reference encoder.
     scale: ``auto`` codes a smaller picture, and enlarges it, where that is better; or 1.
     failure: what a lost image shows: its ``mean_color`` (24 bits of side information) or ``black``.
-    iterations: of the LDPC decoder, at most.
+    iterations: of the LDPC decoder, at most; ``best`` chooses by what 50 of them need.
 
     An image is lost if a CRC fails, or if not even the worst quality fits the transport block.
     """

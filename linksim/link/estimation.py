@@ -169,7 +169,12 @@ class Covariance:
         """For a channel of which only the limits are known: delays spread evenly from 0 to
         ``longest_delay``, as a fraction of an OFDM symbol without prefix, and Doppler shifts evenly
         up to ``largest_doppler``, as a fraction of the rate of OFDM symbols (Li et al., section
-        III)."""
+        III).
+
+        What it announces of its errors is right for slow channels (measured: 0 to 5 % too little
+        at 0.001 of the subcarrier spacing) and 7 to 19 % too little at the largest shift, 0.02 of
+        it, which turns the channel too fast for the few symbols with pilots of a slot (TDL-A to
+        TDL-C and CDL-C, 150 ns, 10 dB, two symbols of 14)."""
         delay = torch.arange(subcarriers, dtype=torch.float64) * longest_delay
         shift = torch.arange(symbols, dtype=torch.float64) * 2 * largest_doppler
         frequency = torch.polar(torch.sinc(delay), -torch.pi * delay)

@@ -204,7 +204,7 @@ def test_lmmse_is_no_worse_than_sionnas(no: float) -> None:
 
 
 @pytest.mark.parametrize("model", ["TDL-A", "TDL-B", "TDL-C", "CDL-C"])
-@pytest.mark.parametrize(("speed_mps", "most"), [(3, 1.1), (50, 1.3)])
+@pytest.mark.parametrize(("speed_mps", "most"), [(3, 1.1), (50, 1.25)])
 def test_robust_lmmse_errs_about_as_it_announces(model: str, speed_mps: int, most: float) -> None:
     """Whatever the profile, as long as its delays and shifts are within the limits: Li et al.,
     1998, section III, for spectra that fill the slot. Near the largest shift a slot is too short
