@@ -1,7 +1,10 @@
 """Fixtures shared by the tests."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,3 +21,17 @@ def shared() -> Path:
     if not _SHARED.is_dir():
         pytest.skip("reference material (../shared) is not here")
     return _SHARED
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A headless Chromium; tests that need it skip without."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium here (Debian's package chromium)")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()

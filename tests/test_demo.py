@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -60,6 +61,24 @@ def test_a_picture_of_ones_own(
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", text)
     # Half of full scale, 128 once rounded, against 126 of 255: 20 log10(255 / 2).
     assert text.count("42.11 / ") == len(shown)
+
+
+def test_clicked_through(tmp_path: Path, scenario: Path, photo: Path, browser: Any) -> None:
+    path = write_demo(tmp_path / "demo.html", photo, scenario=scenario)
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#right").select_option("Grey, 7 dB")
+    assert "right Grey, 7 dB (42.11 dB)" in page.locator("#caption").text_content()
+    page.locator("#split").focus()
+    page.keyboard.press("ArrowRight")
+    assert "49%" in page.evaluate("document.getElementById('img-left').style.clipPath")
+    box = page.locator("#img-left").bounding_box()
+    assert box["width"] == pytest.approx(box["height"], abs=1)
+    assert said == []
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,24 @@ def test_a_codec_runs_through_and_is_checked(
     assert len(table(read_results(small / "out"))) == 2
 
 
+def test_the_page_sorts(small: Path, capsys: pytest.CaptureFixture[str], browser: Any) -> None:
+    run(capsys, "benchmark", "--codec", "mine.yaml", "--out", "out")
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto((small / "out" / "index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    column = page.locator(".sortable tbody tr td:nth-child(3)")
+    for order in (1, -1):
+        page.locator(".sortable thead button", has_text="PSNR (dB)").first.click()
+        numbers = [float(text.partition(" ")[0]) for text in column.all_inner_texts()]
+        assert numbers == sorted(numbers)[::order]
+    assert page.locator("text=onerror").first.is_visible()
+    assert said == []
+
+
 def test_it_goes_on_where_it_stopped(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "benchmark", "--codec", "mine.yaml", "--out", "out")
     points = sorted(small.glob("out/runs/*/points/*"))

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from tests.helpers.small import write_codec
 
 FLAGSHIP = ROOT / "results" / "rayleigh_sweep"
 EVIL = "<img src=x onerror=alert(1)>"
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
@@ -170,18 +168,6 @@ def test_what_is_damaged_is_one_line(
     assert err.count("\n") == 1
     with pytest.raises(InputError):
         write_reports(flagship)
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here (Debian's package chromium)")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
 
 
 def test_clicked_through(browser: Any, flagship: Path) -> None:
