@@ -6,12 +6,18 @@ without values does not count.
 
 - Means: Student's t over the clusters, with its skewness removed by the cubic transformation of
   P. Hall (On the removal of skewness by transformation, J. R. Stat. Soc. B 54, 1992), which covers
-  as a studentised bootstrap does and draws nothing. Of fewer than five clusters, whose skewness
-  cannot be told, plain Student's t.
+  as a studentised bootstrap does and draws nothing. A sample's skewness is at most
+  (n - 2) / sqrt(n - 1), and so too small where the truth is large: 1 + 10/n times as much is
+  removed, at most twice. That covers 93 to 95 % of Gaussian and of lognormal data up to sigma 1
+  from n = 10 on (at sigma 1 and n = 10, 24, 100 Student's t covers 84, 88 and 92 %, the BCa
+  bootstrap 82, 89 and 93 %, the studentised one 90, 93 and 94 %). Of fewer than five clusters,
+  whose skewness cannot be told, plain Student's t.
 - Rates: C. Clopper and E. Pearson (Biometrika 26, 1934), which covers at least 95 %. Where clusters
   have several values, at the effective sample size of E. Korn and B. Graubard (Confidence intervals
   for proportions with small expected number of positive counts, Survey Methodology 24, 1998); where
   no value differs from another it is the number of clusters, as if trials of an image were one.
+  Then it covers 95 % and more, but 93 % of a rare event that trials of an image share (rate 0.02,
+  100 images of ten trials of correlation 0.3).
 - Quantiles: fractional order statistics of A. Hutson (J. Appl. Stat. 26, 1999), at the same
   effective sample size. Where even the extreme value is too likely to lie inside, there is no limit
   on that side (infinity), and the other one covers the 95 % alone.
@@ -39,6 +45,7 @@ CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
 
 _FEWEST_FOR_SKEWNESS = 5
+_MISSING_SKEWNESS = 10.0  # over n, of what a sample shows; see above
 
 Array = NDArray[np.float64]
 
@@ -89,10 +96,11 @@ def means(sums: Array, counts: Array, others: Sequence[Spread] = ()) -> Estimate
     with np.errstate(all="ignore"):
         total = counts.sum(axis=0)
         mean = np.where(counts > 0, sums, 0).sum(axis=0) / total
+        missing = 1 + np.minimum(_MISSING_SKEWNESS / n, 1)
         # each cluster's deviation, weighted so that their mean square is that of the ratio
         deviation = np.where(counts > 0, (sums - mean * counts) * n / total, 0)
         square = (deviation**2).sum(axis=0) / n
-        skewness = (deviation**3).sum(axis=0) / n / square**1.5
+        skewness = (deviation**3).sum(axis=0) / n / square**1.5 * missing
         error = np.sqrt(square / (n - 1))
     skewness = np.where((n >= _FEWEST_FOR_SKEWNESS) & np.isfinite(skewness), skewness, 0.0)
     error, degrees, alone = _joined(error, n - 1, others)

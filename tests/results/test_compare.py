@@ -87,7 +87,7 @@ def test_paired_is_narrower_than_unpaired_on_real_rows() -> None:
         paired = scipy_stats.ttest_rel(one, other).confidence_interval()
         width = line.difference_hi - line.difference_lo
         assert width < 0.8 * (unpaired.high - unpaired.low)
-        assert width == pytest.approx(paired.high - paired.low, rel=0.15)
+        assert width == pytest.approx(paired.high - paired.low, rel=0.25)
         assert line.difference == pytest.approx((one - other).mean())
 
 

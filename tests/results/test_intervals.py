@@ -21,24 +21,20 @@ def _lognormal(generator: np.random.Generator, shape: tuple[int, int]) -> np.nda
     return np.exp(0.5 * generator.normal(size=shape))
 
 
+def _heavy(generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Lognormal of sigma 1, of skewness 6."""
+    return np.exp(generator.normal(size=shape))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("images", SIZES)
-@pytest.mark.parametrize(("draw", "truth"), [(_gaussian, 0), (_lognormal, np.exp(0.125))])
+@pytest.mark.parametrize(
+    ("draw", "truth"), [(_gaussian, 0), (_lognormal, np.exp(0.125)), (_heavy, np.exp(0.5))]
+)
 def test_of_means(draw: Draw, truth: float, images: int) -> None:
     values = draw(np.random.default_rng(images), (images, REPEATED))
     found = means(values, np.ones_like(values))
     assert 0.93 <= ((found.low <= truth) & (truth <= found.high)).mean() <= 0.97
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("images", SIZES)
-def test_of_means_of_a_heavier_tail_fall_short(images: int) -> None:
-    """Lognormal of sigma 1: above Student's t (84, 87 and 91 %), below what is asked of 24."""
-    values = np.exp(np.random.default_rng(images).normal(size=(images, REPEATED)))
-    truth = np.exp(0.5)
-    found = means(values, np.ones_like(values))
-    covered = ((found.low <= truth) & (truth <= found.high)).mean()
-    assert covered == pytest.approx({10: 0.905, 24: 0.92, 100: 0.934}[images], abs=0.01)
 
 
 @pytest.mark.slow
