@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from linksim import batch_exact
+from linksim.runtime import batch_exact
 
 
 class Feedback(Protocol):

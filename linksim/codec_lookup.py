@@ -9,7 +9,7 @@ from torch import nn
 from linksim.codec import Codec
 from linksim.errors import InputError, PluginError, described, is_ours, one_line
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
-from linksim.plugins import find_plugin, plugin_names
+from linksim.provenance.plugins import find_plugin, plugin_names
 from linksim.settings import CodecSettings
 from linksim.zoo import weights_path
 

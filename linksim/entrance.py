@@ -104,7 +104,7 @@ def load_codec(
     ('DeepJSCC', False)
     """
     from linksim.codec_lookup import codec_from_settings
-    from linksim.devices import pick_device
+    from linksim.runtime.devices import pick_device
     from linksim.sweep.randomness import seeded
 
     given: dict[str, Any] = {
@@ -173,7 +173,7 @@ def send(
     from linksim.link.lookup import Channel
     from linksim.link.transmission import encode, transmit, uniform_snr
     from linksim.metrics.meter import measure
-    from linksim.seeding import derive_seed
+    from linksim.runtime.seeding import derive_seed
     from linksim.sweep.held import HeldCodec
     from linksim.units import symbol_budget
 

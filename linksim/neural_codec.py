@@ -20,9 +20,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linksim import batch_exact
 from linksim.codec import Codec, Decoded, Frame, Received, RxInfo, TxInfo
 from linksim.errors import InputError, one_line
+from linksim.runtime import batch_exact
 from linksim.settings import Precision
 
 Rate = Literal["fixed", "nested"]

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from linksim.errors import InputError
-from linksim.strict_yaml import read_mapping
+from linksim.files.strict_yaml import read_mapping
 
 S = TypeVar("S", bound="Settings")
 

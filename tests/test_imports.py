@@ -54,3 +54,10 @@ def test_a_forbidden_import_is_found(copy: Path, module: str, line: str, contrac
     status, said = _lint(copy)
     assert status == 1, said
     assert f"{contract} BROKEN" in " ".join(said.split())
+
+
+def test_the_top_level_can_be_taken_in_at_a_glance() -> None:
+    folders = (path for path in (ROOT / "linksim").iterdir() if path.is_dir())
+    rooms = [path for path in folders if any(path.iterdir()) and path.name != "__pycache__"]
+    modules = list((ROOT / "linksim").glob("*.py"))
+    assert len(rooms) + len(modules) <= 30, sorted(path.name for path in (*rooms, *modules))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 from linksim.units import (
     channel_bandwidth_ratio,
     db_to_linear,

@@ -19,7 +19,7 @@ from torch import Tensor
 from baselines.digital.ldpc import ITERATIONS, Qam, TransportPlan
 from baselines.digital.thresholds import ThresholdTable, information, shipped_table
 from linksim.codec import ChannelProbe
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 
 MIN_BLER = 1e-3  # below it, what is left out here counts
 

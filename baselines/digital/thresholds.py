@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from baselines.digital.ldpc import ITERATIONS, TransportChain, TransportPlan, plan_transport
 from linksim.files import write_atomically
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 
 SHIPPED = Path(__file__).with_name("thresholds.csv")
 

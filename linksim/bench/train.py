@@ -9,12 +9,12 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from linksim.codec_lookup import codec_from_settings
-from linksim.devices import pick_device
 from linksim.errors import InputError
 from linksim.images.sets import open_images
 from linksim.link.flat import Rayleigh
 from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine
+from linksim.runtime.devices import pick_device
 from linksim.settings import CodecSettings, Precision
 from linksim.sweep.complexity import count_macs
 from linksim.training.averaging import Average

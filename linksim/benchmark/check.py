@@ -18,10 +18,10 @@ from linksim.benchmark.result import (
     read_result,
     scores,
 )
-from linksim.devices import pick_device
 from linksim.errors import InputError
 from linksim.metrics.meter import Meter
-from linksim.seeding import derive_seed
+from linksim.runtime.devices import pick_device
+from linksim.runtime.seeding import derive_seed
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import plan_sweep
 from linksim.sweep.prepare import prepare

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from linksim.errors import InputError
+from linksim.files.strict_yaml import read_mapping
 from linksim.images.sets import open_images
 from linksim.settings import CodecSettings, first_error, load_settings
-from linksim.strict_yaml import read_mapping
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.shipped import scenario_folder
 

@@ -9,13 +9,13 @@ from linksim.benchmark.result import Over, Result, over_protocol, write_result
 from linksim.codec_lookup import codec_from_settings
 from linksim.entrance import prepare_run
 from linksim.files import distinct_slugs
+from linksim.files.tables import read_table
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
 from linksim.provenance import machine, versions
 from linksim.settings import CodecSettings
 from linksim.sweep.complexity import count_parameters
 from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Point, codec_identity
-from linksim.tables import read_table
 from linksim.zoo import weights_path
 
 _POINTS = "runs"

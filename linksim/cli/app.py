@@ -294,7 +294,7 @@ def bench_scan(
     from linksim.bench.scan import ScanSize
     from linksim.bench.scan import bench_scan as measured
     from linksim.cli.measure import write_bench
-    from linksim.devices import pick_device
+    from linksim.runtime.devices import pick_device
 
     place = pick_device(device)
     if place.type == "cuda":

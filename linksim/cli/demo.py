@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from linksim.demo import SNRS_DB, write_demo
 from linksim.progress import Counting
+from linksim.report.demo import SNRS_DB, write_demo
 
 
 def show_demo(photo: Path | None, *, out: Path, scenario: str, console: Console) -> None:

@@ -13,9 +13,9 @@ from linksim.cli.options import parse_options
 from linksim.cli.tables import cost_cells
 from linksim.codec_lookup import codec_from_settings, neural_codec_names
 from linksim.errors import InputError
+from linksim.files.tables import write_table
 from linksim.settings import CodecSettings
 from linksim.sweep.complexity import complexity
-from linksim.tables import write_table
 
 
 def show_complexity(

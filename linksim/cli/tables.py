@@ -14,12 +14,12 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
+from linksim.files.tables import read_table
 from linksim.metrics.table import Column, all_columns, find_metric, own_columns
 from linksim.plot.facets import interval_over, ratio
 from linksim.results.failures import failed_in_words
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.stopping import Until
-from linksim.tables import read_table
 
 WIDTH = 80
 

@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from linksim.errors import InputError
+from linksim.files.tables import write_table
 from linksim.settings import first_error
-from linksim.tables import write_table
 from linksim.training.recipe import Recipe, load_recipe
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from linksim.errors import InputError
 from linksim.images.reading import MAX_PIXELS
 from linksim.images.sources import KODAK, SOURCES, Source
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 
 Size = int | tuple[int, int]
 

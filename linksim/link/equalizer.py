@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from linksim import batch_exact
 from linksim.codec import Received
+from linksim.runtime import batch_exact
 
 Equalizer = Literal["mmse", "zf"]
 

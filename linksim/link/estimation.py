@@ -22,8 +22,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from linksim import batch_exact
 from linksim.link.pilots import PilotGrid
+from linksim.runtime import batch_exact
 
 
 @dataclass(frozen=True, kw_only=True)

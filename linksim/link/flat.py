@@ -9,9 +9,9 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from linksim import batch_exact
 from linksim.link.channel import Arrival, ChannelSettings, Realisation, seed_sionna, unit_noise
 from linksim.link.mimo import Antennas, FlatMimoRealisation
+from linksim.runtime import batch_exact
 from linksim.units import db_to_linear
 
 Coherence = Literal["symbol", "frame"] | PositiveInt

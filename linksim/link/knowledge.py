@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
 from torch import Tensor
 
 from linksim.link.flat import FlatRealisation
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 from linksim.settings import Db, Settings, first_error
 from linksim.units import linear_to_db, snr_db_to_no
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from linksim import batch_exact
 from linksim.codec import CodedBits, Frame, Received
 from linksim.errors import InputError
 from linksim.link.channel import Arrival, ChannelSettings, Realisation
 from linksim.link.equalizer import Equalizer, equalize
+from linksim.runtime import batch_exact
 from linksim.units import snr_db_to_no
 
 if TYPE_CHECKING:  # flat channels rest on no line of OFDM

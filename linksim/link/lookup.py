@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema
 
 from linksim.errors import InputError
 from linksim.link.channel import ChannelSettings
-from linksim.plugins import find_plugin, plugin_names
+from linksim.provenance.plugins import find_plugin, plugin_names
 
 GROUP = "linksim.channels"
 

@@ -17,9 +17,9 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
-from linksim import batch_exact
 from linksim.link.channel import Arrival, Realisation
 from linksim.link.mixing import Mixing
+from linksim.runtime import batch_exact
 from linksim.settings import Settings
 
 _MOST = 16

@@ -16,8 +16,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from linksim import batch_exact
-from linksim.seeding import derive_seed
+from linksim.runtime import batch_exact
+from linksim.runtime.seeding import derive_seed
 
 _KEPT = 16
 

@@ -20,7 +20,6 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
-from linksim import batch_exact
 from linksim.errors import InputError
 from linksim.link.channel import Arrival, ChannelSettings, Realisation, seed_sionna, unit_noise
 from linksim.link.estimation import (
@@ -44,7 +43,8 @@ from linksim.link.profiles import (
 from linksim.link.slots import SlotLayout, Waveform, clipped
 from linksim.link.time_domain import SampledOfdm
 from linksim.link.waveform import Distortion, clipping_distortion
-from linksim.seeding import derive_seed
+from linksim.runtime import batch_exact
+from linksim.runtime.seeding import derive_seed
 from linksim.settings import Db, Settings
 
 _LARGEST_DOPPLER = 0.02  # of the subcarrier spacing

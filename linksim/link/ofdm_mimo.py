@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from linksim import batch_exact
 from linksim.link.channel import Arrival, Realisation
 from linksim.link.estimation import Estimator
 from linksim.link.mimo import Antennas, Layers, Modes, eigenmodes, times
 from linksim.link.pilots import PilotGrid
 from linksim.link.slots import SlotLayout
+from linksim.runtime import batch_exact
 
 
 @dataclass(frozen=True)

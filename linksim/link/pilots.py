@@ -4,8 +4,8 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from linksim import batch_exact
-from linksim.seeding import derive_seed
+from linksim.runtime import batch_exact
+from linksim.runtime.seeding import derive_seed
 from linksim.settings import Settings
 
 

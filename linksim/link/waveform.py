@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 from linksim.units import db_to_linear, linear_to_db
 
 OVERSAMPLING = 4

@@ -14,10 +14,10 @@ from pydantic import AfterValidator, WithJsonSchema
 from torch import Tensor
 
 from linksim.errors import InputError
+from linksim.files.tables import TEXT_COLUMNS, WHOLE_COLUMNS
 from linksim.metrics import quality
 from linksim.metrics.quality import Quality, Steps
-from linksim.plugins import find_plugin
-from linksim.tables import TEXT_COLUMNS, WHOLE_COLUMNS
+from linksim.provenance.plugins import find_plugin
 
 Better = Literal["higher", "lower", "neither"]
 

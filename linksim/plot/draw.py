@@ -18,6 +18,7 @@ import pandas as pd
 
 from linksim.errors import InputError
 from linksim.files import write_atomically
+from linksim.files.tables import read_table
 from linksim.metrics.table import AXIS_LABELS, Column
 from linksim.plot.complexity import against_complexity, draw_against_complexity
 from linksim.plot.curves import axis_label, curve_figure, empty_figure
@@ -37,7 +38,6 @@ from linksim.plot.outage import draw_distribution
 from linksim.plot.pictures import picture_facets, picture_grid
 from linksim.plot.published import points_over, read_published
 from linksim.results.folder import columns_of, result_folders
-from linksim.tables import read_table
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
     from matplotlib.figure import Figure

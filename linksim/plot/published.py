@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from linksim.files.tables import read_table
 from linksim.metrics.table import Column
 from linksim.plot.facets import Facet
 from linksim.sweep.published import PUBLISHED_COLUMNS
-from linksim.tables import read_table
 
 _SAME_CBR = 0.02  # publications round
 _SAME_SNR_DB = 0.05

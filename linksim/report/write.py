@@ -9,6 +9,7 @@ import pandas as pd
 
 from linksim.errors import InputError
 from linksim.files import write_atomically
+from linksim.files.tables import read_table
 from linksim.metrics.table import Column
 from linksim.plot.facets import interval_over
 from linksim.plot.look import codec_looks
@@ -19,7 +20,6 @@ from linksim.report.page import render, script_safe
 from linksim.report.pictures import embedded
 from linksim.report.words import codec_lines, provenance, told
 from linksim.results.folder import columns_of, read_manifest, result_folders
-from linksim.tables import read_table
 
 _NEEDED = ("label", "is_bound", "channel", "snr_db", "cbr", "images", "cbr_realised")
 _DECIMALS = {"psnr": 2, "ms_ssim_db": 2, "lpips": 3, "ssim": 3, "accuracy": 3}

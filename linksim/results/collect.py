@@ -13,6 +13,7 @@ import pandas as pd
 
 from linksim.codec_lookup import codec_from_settings
 from linksim.files import distinct_slugs, file_digest, remove_leftovers, write_atomically, write_png
+from linksim.files.tables import write_table
 from linksim.metrics.table import own_columns
 from linksim.neural_codec import NeuralCodec
 from linksim.provenance import machine, versions
@@ -23,7 +24,6 @@ from linksim.sweep.plan import Plan
 from linksim.sweep.published import published_table
 from linksim.sweep.scenario import SweptCodec
 from linksim.sweep.store import Store
-from linksim.tables import write_table
 
 
 def collect(plan: Plan, store: Store, folder: Path, file: str | None = None) -> pd.DataFrame:

@@ -22,10 +22,10 @@ import torch
 from distributed import Client, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
 from torch import Tensor
 
-from linksim.devices import pick_device
 from linksim.errors import InputError, one_line
 from linksim.metrics.meter import Meter
 from linksim.runtime import keep_freed_memory
+from linksim.runtime.devices import pick_device
 from linksim.sweep.failures import Cause, Failed
 from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Plan, Point, plan_sweep

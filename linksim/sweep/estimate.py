@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from linksim.devices import pick_device
 from linksim.images.sets import ImageItem
 from linksim.metrics.meter import Meter
+from linksim.runtime.devices import pick_device
 from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Plan, Point
 from linksim.sweep.prepare import prepare

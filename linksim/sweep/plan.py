@@ -16,9 +16,9 @@ from linksim.images.sets import ImageItem, open_images
 from linksim.link.knowledge import SnrKnowledge
 from linksim.link.link import Link
 from linksim.metrics.table import METRICS, find_metric
-from linksim.plugins import plain_name, sources_of_class
+from linksim.provenance.plugins import plain_name, sources_of_class
+from linksim.provenance.sources import Sources, SourceTree
 from linksim.settings import CodecSettings
-from linksim.sources import Sources, SourceTree
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.store import content_key
 from linksim.zoo import weights_path

@@ -4,7 +4,7 @@ import torch
 
 from linksim.codec_lookup import codec_from_settings
 from linksim.metrics.meter import Meter
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import Plan
 from linksim.sweep.prepared import PreparedCodec

@@ -18,7 +18,7 @@ from linksim.link.link import Link, LinkProbe
 from linksim.link.transmission import Transmission, encode, transmit, uniform_snr
 from linksim.metrics.meter import Meter, verdicts
 from linksim.metrics.table import METRICS, find_metric
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 from linksim.sweep.held import HeldCodec
 from linksim.sweep.stopping import trial_means
 from linksim.units import channel_bandwidth_ratio, esno_to_ebno_db, symbol_budget

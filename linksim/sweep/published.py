@@ -8,9 +8,9 @@ import pandas as pd
 from pydantic import BeforeValidator, Field, model_validator
 
 from linksim.errors import InputError
+from linksim.files.tables import read_table
 from linksim.metrics.table import COLUMNS
 from linksim.settings import Cbr, Db, Settings
-from linksim.tables import read_table
 
 PUBLISHED_COLUMNS = ("label", "source", "metric", "snr_db", "cbr", "value")
 """Of ``published.csv``, and of a user's own file of published points."""

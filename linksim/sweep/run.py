@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 
-from linksim.devices import pick_device
 from linksim.errors import InputError
 from linksim.metrics.meter import Meter
+from linksim.runtime.devices import pick_device
 from linksim.sweep.failures import Failed, failure_of
 from linksim.sweep.options import RunOptions
 from linksim.sweep.plan import Plan, Point

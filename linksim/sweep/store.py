@@ -24,7 +24,7 @@ from torch import Tensor
 
 from linksim.errors import InputError
 from linksim.files import write_atomically
-from linksim.tables import read_parquets
+from linksim.files.tables import read_parquets
 
 _DIGITS = 16
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from linksim.errors import InputError
 from linksim.images.sets import ImageSet, TrainingCrops, centre_crop, open_images
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 from linksim.training.recipe import Recipe
 
 _log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from linksim.errors import InputError
+from linksim.files.tables import read_table
 from linksim.neural_codec import read_weights_metadata
-from linksim.tables import read_table
 from linksim.training.card import pixels_of
 from linksim.zoo import weights_path
 

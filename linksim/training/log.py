@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from linksim.files.tables import write_table
 from linksim.progress import Pace, counting_progress
-from linksim.tables import write_table
 
 
 class Teller:

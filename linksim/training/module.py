@@ -19,7 +19,7 @@ from linksim.metrics.meter import verdicts
 from linksim.metrics.quality import psnr
 from linksim.metrics.table import LOSSES
 from linksim.neural_codec import NeuralCodec
-from linksim.seeding import derive_seed
+from linksim.runtime.seeding import derive_seed
 from linksim.training.recipe import CbrRange, Recipe, SnrRange
 from linksim.units import symbol_budget
 

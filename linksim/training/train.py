@@ -23,11 +23,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import update_bn
 
 from linksim.codec_lookup import codec_from_settings, resolved_options
-from linksim.devices import computes_in_bf16, pick_device
 from linksim.errors import InputError
 from linksim.files import file_digest, write_atomically
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
-from linksim.seeding import derive_seed
+from linksim.runtime.devices import computes_in_bf16, pick_device
+from linksim.runtime.seeding import derive_seed
 from linksim.settings import Precision
 from linksim.training import folder as folders
 from linksim.training.averaging import Average

@@ -177,7 +177,7 @@ def _weights(place: Path) -> tuple[list[bytes], Reader]:
 
 
 def _parquet(place: Path) -> tuple[list[bytes], Reader]:
-    from linksim.tables import read_table
+    from linksim.files.tables import read_table
 
     table = pd.DataFrame(
         {"label": ["a", "b"] * 20, "psnr": np.linspace(20, 30, 40), "trial": range(40)}

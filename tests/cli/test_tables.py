@@ -9,11 +9,11 @@ import pytest
 
 from linksim.cli.console import PlainConsole
 from linksim.cli.tables import result_tables, until_in_words
+from linksim.files.tables import write_table
 from linksim.results.compare import compare
 from linksim.results.stats import summarise
 from linksim.sweep.scenario import Scenario, load_scenario
 from linksim.sweep.stopping import Until
-from linksim.tables import write_table
 from tests.helpers.places import ROOT
 from tests.helpers.rows import row
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 import linksim
-from linksim.tables import read_table
+from linksim.files.tables import read_table
 
 HEAD = (
     "import torch\nfrom torch import nn\nfrom linksim import Codec, Decoded, Frame, NeuralCodec\n"

@@ -8,10 +8,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from linksim.errors import InputError
+from linksim.files.tables import read_table
 from linksim.metrics.meter import measure
 from linksim.metrics.table import COLUMNS, MetricName, find_metric
 from linksim.sweep.scenario import Scenario
-from linksim.tables import read_table
 from tests.helpers.sweeping import rows_of
 
 OWN = """

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from linksim.errors import InputError
+from linksim.files.tables import read_table
 from linksim.metrics.table import COLUMNS
 from linksim.plot.complexity import against_complexity, draw_against_complexity
 from linksim.plot.curves import curve_figure
@@ -26,7 +27,6 @@ from linksim.plot.facets import (
 from linksim.plot.look import codec_looks
 from linksim.plot.outage import draw_distribution
 from linksim.plot.pictures import picture_facets, picture_grid
-from linksim.tables import read_table
 
 CODECS = {"mamba": (26.0, False), "ideal": (28.0, True), "bpg": (24.0, False)}
 

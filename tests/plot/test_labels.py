@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linksim.files import distinct_slugs
+from linksim.files.tables import read_table, write_table
 from linksim.metrics.table import COLUMNS
 from linksim.plot.curves import FAILED, curve_figure
 from linksim.plot.draw import figure_style, plot_results
 from linksim.plot.facets import against_snr
 from linksim.plot.look import codec_looks, wrapped
 from linksim.results.stats import summarise
-from linksim.tables import read_table, write_table
 from tests.helpers.rows import row
 
 ODD = [

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from linksim.files.tables import read_table, write_table
 from linksim.metrics.table import COLUMNS
 from linksim.plot.curves import curve_figure
 from linksim.plot.facets import against_cbr, against_snr
 from linksim.plot.look import codec_looks
 from linksim.plot.published import points_over, read_published
 from linksim.sweep.published import PublishedList, published_table
-from linksim.tables import read_table, write_table
 from tests.plot.test_labels import summary_of
 
 CURVE = {"label": "SwinJSCC", "source": "Yang et al., Fig. 5", "cbr": "1/12"}

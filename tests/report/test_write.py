@@ -13,8 +13,8 @@ from PIL import Image
 import linksim
 from baselines.deepjscc import DeepJSCC
 from linksim.errors import InputError
+from linksim.files.tables import read_table, write_table
 from linksim.report.write import write_report, write_reports
-from linksim.tables import read_table, write_table
 from tests.helpers.command_line import run
 from tests.helpers.places import ROOT
 from tests.helpers.small import write_codec

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from linksim.files.tables import read_table
 from linksim.plot.draw import plot_results
 from linksim.sweep.scenario import Scenario
-from linksim.tables import read_table
 from tests.helpers.sweeping import rows_of
 
 CODEC = '''

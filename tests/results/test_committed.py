@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from linksim.files.tables import read_table
 from linksim.results.folder import read_manifest, result_folders
-from linksim.tables import read_table
 from tests.helpers.places import ROOT
 
 FOLDERS = result_folders(ROOT / "results")

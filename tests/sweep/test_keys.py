@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import linksim
-from linksim import sources
+from linksim.provenance import sources
 from linksim.settings import CodecSettings
 from linksim.sweep import plan as planning
 from linksim.sweep.plan import codec_identity, plan_sweep

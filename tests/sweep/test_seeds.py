@@ -11,10 +11,10 @@ import torch
 import linksim
 from linksim.codec_lookup import build_codec, resolved_options
 from linksim.errors import InputError
+from linksim.files.tables import read_table
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import plan_sweep
 from linksim.sweep.scenario import Scenario
-from linksim.tables import read_table
 from tests.helpers.small import settings
 
 CODEC = {"codec": "deepjscc", "preset": "small"}

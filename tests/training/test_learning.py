@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from linksim.cli.app import app
 from linksim.errors import InputError
-from linksim.tables import read_table
+from linksim.files.tables import read_table
 from linksim.training.learning import PAPER_GIGAPIXELS, gains, learning_curves
 
 FIXED = "zoo:mambajscc-small-rayleigh-csi64-fixed"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from linksim.demo import SNRS_DB, write_demo
+from linksim.report.demo import SNRS_DB, write_demo
 from tests.helpers.command_line import run
 from tests.helpers.small import settings, write_codec
 

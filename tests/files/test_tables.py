@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linksim.errors import InputError
-from linksim.tables import read_table, write_table
+from linksim.files.tables import read_table, write_table
 
 LABELS = [
     *("N/A", "NA", "None", "nan", "NaN", "7", "13", "0.10", "1e3", "inf", "True", "2024-01-01"),

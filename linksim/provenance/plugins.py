@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from linksim.errors import InputError, PluginError, described, one_line, place_of
-from linksim.seeding import derive_seed
-from linksim.sources import Sources, SourceTree
+from linksim.provenance.sources import Sources, SourceTree
+from linksim.runtime.seeding import derive_seed
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _digests: dict[str, str] = {}  # of the sources that loaded modules of users were made from

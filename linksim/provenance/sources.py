@@ -24,7 +24,7 @@ from linksim.files import file_digest
 
 ROOT = "linksim"
 
-_OURS = {name: Path(__file__).parents[1] / name for name in (ROOT, "baselines")}
+_OURS = {name: Path(__file__).parents[2] / name for name in (ROOT, "baselines")}
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
 _STANDARD = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
 _LIBRARIES = set(sys.stdlib_module_names)  # and names of installed packages, as they are met
