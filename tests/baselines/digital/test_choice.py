@@ -6,6 +6,7 @@ from math import log2
 import numpy as np
 import pytest
 import torch
+from linksim.seeding import derive_seed
 
 from baselines.digital.bler import MIN_BLER, BlerTables
 from baselines.digital.ldpc import TransportPlan, transport_chain
@@ -13,7 +14,6 @@ from baselines.digital.mcs import best_mcs, plans_by_payload
 from linksim.link.link import Link, LinkProbe
 from linksim.link.ofdm import Ofdm
 from linksim.link.pilots import PilotPattern
-from linksim.seeding import derive_seed
 
 PILOTS = PilotPattern(symbols=(2, 11), spacing=2)
 CHANNELS = [
