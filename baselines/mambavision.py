@@ -1,5 +1,8 @@
 """Blocks of MambaVision (Hatamizadeh and Kautz, CVPR 2025): what the levels of MVSC are made of."""
 
+from collections.abc import Iterator
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,20 +10,25 @@ from torch.nn import functional as F
 from linksim.selective_scan import selective_scan
 from linksim.selective_scan.initial import initial_a_log, initial_delta_bias
 
+WindowPadding = Literal["none", "zeros"]
+
 STATES = 8
 """N, the states of each channel's recurrence."""
 
 
 class ConvolutionBlock(nn.Module):
-    """Residual: 3x3, BatchNorm, GELU, 3x3, BatchNorm; [B, dim, H, W] to the same."""
+    """Residual: 3x3, BatchNorm, GELU (its tanh form), 3x3, BatchNorm; [B, dim, H, W] to the same.
+
+    The convolutions have biases, as in the public code, although a normalisation follows.
+    """
 
     def __init__(self, *, dim: int) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.Conv2d(dim, dim, 3, padding=1),
             nn.BatchNorm2d(dim),
-            nn.GELU(),
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.GELU(approximate="tanh"),
+            nn.Conv2d(dim, dim, 3, padding=1),
             nn.BatchNorm2d(dim),
         )
 
@@ -28,17 +36,32 @@ class ConvolutionBlock(nn.Module):
         branch: Tensor = self.branch(x)
         return x + branch
 
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """What ends the branch."""
+        norm = self.branch[-1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
+
 
 class WindowLevel(nn.Module):
     """Blocks on the tokens of windows; [B, dim, H, W] to the same, for any H and W.
 
     The first half of the blocks (the larger one of an odd number) mix by scans, the others by
-    attention. A map that windows of side ``window`` do not cover is completed with zeros.
+    attention.
+
+    padding: what becomes of a map that windows of side ``window`` do not cover. ``none`` cuts the
+        last windows of each row and column off at its edge, so that scan and attention see nothing
+        but the map; ``zeros`` completes the map with zeros, which they look at as at the rest: the
+        public code's way.
     """
 
-    def __init__(self, *, dim: int, depth: int, window: int, heads: int) -> None:
+    def __init__(
+        self, *, dim: int, depth: int, window: int, heads: int, padding: WindowPadding = "none"
+    ) -> None:
         super().__init__()
         self.window = window
+        self.padding = padding
         scans = (depth + 1) // 2
         self.blocks = nn.Sequential(
             *(Block(MambaVisionMixer(dim=dim), dim=dim) for _ in range(scans)),
@@ -46,20 +69,36 @@ class WindowLevel(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        H, W = x.shape[2:]
+        if self.padding == "zeros":
+            x = F.pad(x, (0, -W % self.window, 0, -H % self.window))
+        rows = [
+            torch.cat([self._mix(part) for part in self._bands(band, 3)], dim=3)
+            for band in self._bands(x, 2)
+        ]
+        return torch.cat(rows, dim=2)[:, :, :H, :W]
+
+    def _bands(self, x: Tensor, axis: int) -> list[Tensor]:
+        """Along an axis: what whole windows cover, and what is left."""
+        rest = x.shape[axis] % self.window
+        parts = torch.split(x, [x.shape[axis] - rest, rest], dim=axis)
+        return [part for part in parts if part.shape[axis]]
+
+    def _mix(self, x: Tensor) -> Tensor:
+        """The blocks on a map of equal windows, each as high and wide as it can be."""
         B, C, H, W = x.shape
-        side = self.window
-        x = F.pad(x, (0, -W % side, 0, -H % side))
-        rows, columns = x.shape[2] // side, x.shape[3] // side
-        tokens = x.view(B, C, rows, side, columns, side).permute(0, 2, 4, 3, 5, 1)
-        mixed: Tensor = self.blocks(tokens.reshape(-1, side * side, C))
-        maps = mixed.view(B, rows, columns, side, side, C).permute(0, 5, 1, 3, 2, 4)
-        return maps.reshape(x.shape)[:, :, :H, :W]
+        height, width = min(self.window, H), min(self.window, W)
+        rows, columns = H // height, W // width
+        tokens = x.reshape(B, C, rows, height, columns, width).permute(0, 2, 4, 3, 5, 1)
+        mixed: Tensor = self.blocks(tokens.reshape(-1, height * width, C))
+        maps = mixed.view(B, rows, columns, height, width, C).permute(0, 5, 1, 3, 2, 4)
+        return maps.reshape(x.shape)
 
 
 class Block(nn.Module):
     """Pre-norm mixer and MLP of ratio 4, both residual; tokens [B, L, dim] to the same."""
 
-    def __init__(self, mixer: nn.Module, *, dim: int) -> None:
+    def __init__(self, mixer: "MambaVisionMixer | Attention", *, dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.mixer = mixer
@@ -71,6 +110,12 @@ class Block(nn.Module):
         mixed: Tensor = x + self.mixer(self.norm(x))
         mapped: Tensor = self.mlp(mixed)
         return mixed + mapped
+
+    def branches(self) -> Iterator[tuple[nn.LayerNorm, nn.Module]]:
+        """The first and the last layer of each residual branch."""
+        yield self.norm, self.mixer.out_proj
+        if isinstance(self.mlp[0], nn.LayerNorm):
+            yield self.mlp[0], self.mlp[-1]
 
 
 class MambaVisionMixer(nn.Module):
@@ -88,12 +133,12 @@ class MambaVisionMixer(nn.Module):
         half = dim // 2
         self.rank = -(-dim // 16)
         self.in_proj = nn.Linear(dim, dim, bias=False)
-        self.conv = nn.Conv1d(dim, dim, 3, padding="same", groups=dim)
+        self.conv = nn.Conv1d(dim, dim, 3, padding="same", groups=dim, bias=False)
         self.x_proj = nn.Linear(half, self.rank + 2 * STATES, bias=False)
         self.dt_proj = nn.Linear(self.rank, half)
         self.A_log = nn.Parameter(initial_a_log(half, STATES))
         self.D = nn.Parameter(torch.ones(half))
-        self.out_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim, bias=False)
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():
             self.dt_proj.bias.copy_(initial_delta_bias(half))

@@ -1,26 +1,34 @@
 """MVSC and MVSC4: MambaVision codecs that estimate the SNR at the receiver and are never told it.
 
-image -> stem -> levels -> 1x1 -> latent                                        (transmitter)
-y -> noise estimator -> s_hat -> SNR estimate
+image -> stem -> levels -> 1x1 -> latent of unit energy a token                  (transmitter)
+y -> estimator -> s_hat -> SNR estimate
 [s_hat, y] -> squeeze-excitation -> 1x1 -> levels -> image and, in MVSC4, class    (receiver)
+
+Where the paper is silent, the structure is that of its authors' public code (Linkcy97/MVSC).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import SqueezeExcitation
 
-from baselines.mambavision import ConvolutionBlock, WindowLevel
+from baselines.mambavision import Block, ConvolutionBlock, WindowLevel, WindowPadding
 from linksim.codec import Decoded, Frame, Received
 from linksim.errors import InputError
 from linksim.link.link import unit_power
 from linksim.neural_codec import NeuralCodec, Rate
-from linksim.nn.layers import PatchDivision
+from linksim.nn.layers import PatchDivision, PatchMerging
+from linksim.nn.transform_init import ConvolutionalEnd, initialise_stemmed_hierarchy
 from linksim.units import linear_to_db
 
+Statistics = Literal["batch", "fixed"]
+
+_STEM_EPS = 1e-4
 _IMAGE_WEIGHT, _SNR_WEIGHT, _SIGNAL_WEIGHT, _CLASS_WEIGHT = 0.1, 0.1, 10.0, 10.0
 
 
@@ -31,7 +39,14 @@ class MVSC(NeuralCodec):
         convolve, the others work in windows.
     depths, windows, heads: each level's blocks, window side and attention heads; a level that
         convolves makes no use of the last two.
-    latent_channels: C; CBR = C / (6 * 4^n).
+    window_padding: ``none`` or ``zeros``, see :class:`baselines.mambavision.WindowLevel`.
+    statistics: by what BatchNorm normalises in training: ``batch``, the batch's own statistics, as
+        published for batches of 128; ``fixed``, those that it starts from, which takes
+        ``initial: transform``. A small batch's own statistics take the brightness and the contrast
+        of its few photographs away. In use there is no difference.
+    latent_channels: C; CBR = C / (6 * 4^n). Every token of the latent, all C at one place, has unit
+        energy, and the link brings each image to unit power: the receiver undoes that by the
+        constant sqrt(2 / C), so that it sees what it would in the public code.
 
     The SNR that either side is told is not looked at. The report holds ``snr_db_estimate`` [B]: 10
     log10(mean s_hat^2 / mean (y - s_hat)^2) over an image's latent, where y is what was received
@@ -43,8 +58,7 @@ class MVSC(NeuralCodec):
     it is trained on; weights trained over AWGN estimate wrongly over fading.
 
     Raises InputError for levels that do not fit together. Source: Li et al., MVSC, IEEE
-    Communications Letters 2025. Left open there and chosen here: kernel 3 of the transposed
-    convolution, a squeeze by 4, biases only where no normalisation follows.
+    Communications Letters 2025, and its public code.
     """
 
     summary: ClassVar[str] = "MambaVision, SNR estimated at the receiver"
@@ -65,7 +79,6 @@ class MVSC(NeuralCodec):
             "in_dim": 18,
             "windows": (8, 8, 8, 8),
             "latent_channels": 128,
-            "rate": "nested",
         },
     }
     encoder_uses_snr = False
@@ -79,18 +92,24 @@ class MVSC(NeuralCodec):
         windows: Sequence[int] = (8, 8, 16, 8),
         heads: Sequence[int] = (2, 2, 2, 2),
         latent_channels: int = 96,
+        window_padding: WindowPadding = "none",
+        statistics: Statistics = "batch",
         rate: Rate = "fixed",
     ) -> None:
         super().__init__(latent_channels=latent_channels, rate=rate)
         _check_levels(dim, in_dim, depths, windows, heads)
+        _check_choice("window_padding", window_padding, get_args(WindowPadding))
+        _check_choice("statistics", statistics, get_args(Statistics))
+        self.statistics = statistics
         self.stride = self.downsampling = 2 ** len(depths)
-        levels = list(zip(depths, windows, heads, strict=True))
-        self.encoder = _encoder(dim, in_dim, levels, latent_channels)
+        levels = _Levels(
+            dim=dim, depths=depths, windows=windows, heads=heads, padding=window_padding
+        )
+        self.encoder = Encoder(in_dim=in_dim, levels=levels, latent_channels=latent_channels)
         self.estimator = SignalEstimator(channels=latent_channels)
         self.fusion = SqueezeExcitation(2 * latent_channels, max(latent_channels // 2, 1))
-        self.decoder = _decoder(dim, levels, 2 * latent_channels)
+        self.decoder = Decoder(levels=levels, channels=2 * latent_channels)
         self.image_head = nn.Sequential(
-            nn.BatchNorm2d(dim),
             nn.ConvTranspose2d(dim, in_dim, 3, 2, padding=1, output_padding=1, bias=False),
             nn.BatchNorm2d(in_dim),
             nn.ReLU(),
@@ -99,18 +118,48 @@ class MVSC(NeuralCodec):
             nn.Sigmoid(),
         )
 
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.statistics == "fixed":
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def initialise_as_transform(self) -> list[nn.Parameter]:
+        blocks = [module for module in self.modules() if isinstance(module, Block)]
+        convolutions = [m for m in self.modules() if isinstance(m, ConvolutionBlock)]
+        return initialise_stemmed_hierarchy(
+            stem=_convolutional_end(self.encoder.stem),
+            merges=[m for m in self.encoder.merges if isinstance(m, PatchMerging)],
+            norm=self.encoder.norm,
+            compression=self.encoder.compress,
+            attention=self.fusion.fc2,
+            expansion=self.decoder.expand,
+            divisions=[m for m in self.decoder.divisions if isinstance(m, PatchDivision)],
+            last_norm=self.decoder.norm,
+            head=_convolutional_end(self.image_head),
+            branches=[branch for block in blocks for branch in block.branches()],
+            residuals=[block.last_norm for block in convolutions],
+        )
+
     def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:
         latent: Tensor = self.encoder(images)
-        return latent
+        return F.normalize(latent.float(), dim=1)
 
     def synthesis(self, latent: Tensor, snr_db: Tensor | None) -> Decoded:
-        s_hat = self.estimator(latent)
-        features = self.decoder(self.fusion(torch.cat([s_hat, latent], dim=1)))
-        report = {"snr_db_estimate": snr_estimate_db(latent, s_hat), **self.classify(features)}
+        y = self._token_energy(latent)
+        s_hat = self.estimator(y)
+        features = self.decoder(self.fusion(torch.cat([s_hat, y], dim=1)))
+        report = {"snr_db_estimate": snr_estimate_db(y, s_hat), **self.classify(features)}
         return Decoded(images=self.image_head(features), report=report)
 
+    def _token_energy(self, latent: Tensor) -> Tensor:
+        """From the link's unit power a symbol to unit energy a token."""
+        return latent * (2 / self.latent_channels) ** 0.5
+
     def classify(self, features: Tensor) -> dict[str, Tensor]:
-        """What the decoder's last features [B, dim, H/2, W/2] say of the image's class."""
+        """What the decoder's normalised features [B, dim, H/2, W/2] say of the image's class."""
         return {}
 
     def training_loss(
@@ -126,16 +175,27 @@ class MVSC(NeuralCodec):
         """0.1 MSE of the image (0..255) + 0.1 MSE of the SNR in dB + 10 MSE of s_hat.
 
         s_hat is computed again from ``received`` (the estimator is the smallest part of the codec)
-        and compared with the frame as the link sends it: at unit power an image.
+        and compared with the frame as the link sends it, at unit energy a token.
         """
         size = (images.shape[-2], images.shape[-1])
-        sent = self.latent_of(unit_power(frame.symbols, frame.used), size)
-        s_hat = self.estimator(self.latent_of(received.symbols, size))
+        sent = self._token_energy(self.latent_of(unit_power(frame.symbols, frame.used), size))
+        s_hat = self.estimator(self._token_energy(self.latent_of(received.symbols, size)))
         return (
             _IMAGE_WEIGHT * F.mse_loss(255 * decoded.images, 255 * images)
             + _SNR_WEIGHT * F.mse_loss(decoded.report["snr_db_estimate"], snr_db)
             + _SIGNAL_WEIGHT * F.mse_loss(s_hat, sent)
         )
+
+
+def _convolutional_end(layers: nn.Sequential) -> ConvolutionalEnd:
+    first, first_norm, _, second, second_norm, _ = layers
+    assert isinstance(first, nn.Conv2d | nn.ConvTranspose2d)
+    assert isinstance(second, nn.Conv2d)
+    assert isinstance(first_norm, nn.BatchNorm2d)
+    assert isinstance(second_norm, nn.BatchNorm2d)
+    return ConvolutionalEnd(
+        first=first, first_norm=first_norm, second=second, second_norm=second_norm
+    )
 
 
 class MVSC4(MVSC):
@@ -160,6 +220,8 @@ class MVSC4(MVSC):
         windows: Sequence[int] = (8, 8, 16, 8),
         heads: Sequence[int] = (2, 2, 2, 2),
         latent_channels: int = 96,
+        window_padding: WindowPadding = "none",
+        statistics: Statistics = "batch",
         rate: Rate = "fixed",
     ) -> None:
         super().__init__(
@@ -169,6 +231,8 @@ class MVSC4(MVSC):
             windows=windows,
             heads=heads,
             latent_channels=latent_channels,
+            window_padding=window_padding,
+            statistics=statistics,
             rate=rate,
         )
         if classes < 2:
@@ -219,8 +283,7 @@ class MVSC4(MVSC):
 class SignalEstimator(nn.Module):
     """s_hat [B, C, h, w], an estimate of the transmitted latent, from the received one.
 
-    The convolutions estimate the noise and s_hat is what it leaves: a received latent is most of
-    the answer where the SNR is high, and ``hidden`` channels could not carry all of a wide one.
+    As the public code wires it: only the first of the two pairs is residual.
     """
 
     def __init__(self, *, channels: int, hidden: int = 16) -> None:
@@ -231,17 +294,17 @@ class SignalEstimator(nn.Module):
                 nn.Conv2d(hidden, hidden, 3, padding=1),
                 nn.ReLU(),
                 nn.Conv2d(hidden, hidden, 3, padding=1),
+                nn.ReLU(),
             )
             for _ in range(2)
         )
         self.exit = nn.Conv2d(hidden, channels, 3, padding=1)
 
     def forward(self, y: Tensor) -> Tensor:
-        x = F.relu(self.entry(y))
-        for pair in self.pairs:
-            x = F.relu(x + pair(x))
+        residual, plain = self.pairs
+        x = self.entry(y)
+        s_hat: Tensor = self.exit(plain(x + residual(x)))
         sent = (y != 0).any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
-        s_hat: Tensor = y - self.exit(x)
         return s_hat * sent  # nothing is estimated of channels that were not sent
 
 
@@ -253,52 +316,90 @@ def snr_estimate_db(y: Tensor, s_hat: Tensor) -> Tensor:
     return linear_to_db(signal.clamp_min(tiny) / noise.clamp_min(tiny))
 
 
-def _encoder(
-    dim: int, in_dim: int, levels: Sequence[tuple[int, int, int]], latent_channels: int
-) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.Conv2d(3, in_dim, 3, padding=1, bias=False),
-        nn.BatchNorm2d(in_dim),
-        nn.ReLU(),
-        nn.Conv2d(in_dim, dim, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(dim),
-        nn.ReLU(),
-    ]
-    for i, level in enumerate(levels):
-        if i > 0:
-            layers.append(nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
-            dim *= 2
-        layers.append(_level(dim, *level, convolves=i < len(levels) // 2))
-    return nn.Sequential(*layers, nn.BatchNorm2d(dim), nn.Conv2d(dim, latent_channels, 1))
+@dataclass(frozen=True, kw_only=True)
+class _Levels:
+    """What the levels of both sides are made of; level i has width dim * 2^i."""
+
+    dim: int
+    depths: Sequence[int]
+    windows: Sequence[int]
+    heads: Sequence[int]
+    padding: WindowPadding
+
+    @property
+    def widths(self) -> list[int]:
+        return [self.dim * 2**i for i in range(len(self.depths))]
+
+    def build(self, i: int) -> nn.Module:
+        """Level i: convolutions in the first half of the levels, windows in the second."""
+        if i < len(self.depths) // 2:
+            return nn.Sequential(
+                *(ConvolutionBlock(dim=self.widths[i]) for _ in range(self.depths[i]))
+            )
+        return WindowLevel(
+            dim=self.widths[i],
+            depth=self.depths[i],
+            window=self.windows[i],
+            heads=self.heads[i],
+            padding=self.padding,
+        )
 
 
-def _decoder(dim: int, levels: Sequence[tuple[int, int, int]], channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i, level in enumerate(levels):
-        mirrored: list[nn.Module] = [_level(dim, *level, convolves=i < len(levels) // 2)]
-        if i > 0:
-            mirrored.append(Upsampling(dim=dim, out_dim=dim // 2))
-        layers = [*mirrored, *layers]
-        dim *= 2
-    return nn.Sequential(nn.Conv2d(channels, dim // 2, 1), *layers)
+class Encoder(nn.Module):
+    """images [B, 3, H, W] -> latent [B, C, H/2^n, W/2^n], before its energy is normalised."""
 
-
-def _level(dim: int, depth: int, window: int, heads: int, *, convolves: bool) -> nn.Module:
-    if convolves:
-        return nn.Sequential(*(ConvolutionBlock(dim=dim) for _ in range(depth)))
-    return WindowLevel(dim=dim, depth=depth, window=window, heads=heads)
-
-
-class Upsampling(nn.Module):
-    """[B, dim, H, W] -> [B, out_dim, 2H, 2W]: LayerNorm, linear, pixel shuffle."""
-
-    def __init__(self, *, dim: int, out_dim: int) -> None:
+    def __init__(self, *, in_dim: int, levels: _Levels, latent_channels: int) -> None:
         super().__init__()
-        self.division = PatchDivision(dim=dim, out_dim=out_dim)
+        widths = levels.widths
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, in_dim, 3, padding=1, bias=False),
+            nn.BatchNorm2d(in_dim, eps=_STEM_EPS),
+            nn.ReLU(),
+            nn.Conv2d(in_dim, widths[0], 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0], eps=_STEM_EPS),
+            nn.ReLU(),
+        )
+        self.levels = nn.ModuleList(levels.build(i) for i in range(len(widths)))
+        self.merges = nn.ModuleList(PatchMerging(dim=a, out_dim=b) for a, b in pairwise(widths))
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.compress = nn.Conv2d(widths[-1], latent_channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        for i, level in enumerate(self.levels):
+            x = level(x if i == 0 else _channels_last(self.merges[i - 1], x))
+        return self.compress(self.norm(x))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """The encoder's mirror: [B, channels, h, w] -> normalised features [B, dim, H/2, W/2]."""
+
+    def __init__(self, *, levels: _Levels, channels: int) -> None:
+        super().__init__()
+        widths = levels.widths
+        self.expand = nn.Conv2d(channels, widths[-1], 1)
+        self.levels = nn.ModuleList(levels.build(i) for i in reversed(range(len(widths))))
+        self.divisions = nn.ModuleList(
+            PatchDivision(dim=b, out_dim=a) for a, b in reversed(list(pairwise(widths)))
+        )
+        self.norm = nn.BatchNorm2d(widths[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.division(x.permute(0, 2, 3, 1))
-        return y.permute(0, 3, 1, 2)
+        x = self.expand(x)
+        for i, level in enumerate(self.levels):
+            x = level(x if i == 0 else _channels_last(self.divisions[i - 1], x))
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+def _channels_last(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer of channels-last maps on x [B, C, H, W]."""
+    y: Tensor = layer(x.permute(0, 2, 3, 1))
+    return y.permute(0, 3, 1, 2)
+
+
+def _check_choice(name: str, given: str, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise InputError(f"{name} is {given!r}; allowed are {', '.join(allowed)}")
 
 
 def _check_levels(

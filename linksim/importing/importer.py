@@ -9,7 +9,7 @@ from torch import Tensor
 from linksim.codec_lookup import build_codec, codec_options, find_codec
 from linksim.errors import InputError
 from linksim.files import file_digest, write_atomically
-from linksim.importing import adjscc, deepjscc, mambajscc, swinjscc
+from linksim.importing import adjscc, deepjscc, mambajscc, mvsc, swinjscc
 from linksim.importing.reading import read_tensors
 from linksim.importing.tensors import Converted, Source
 from linksim.neural_codec import NeuralCodec
@@ -19,6 +19,8 @@ CONVERTERS: Mapping[str, Callable[[Source], Converted]] = {
     "mambajscc": mambajscc.convert,
     "deepjscc": deepjscc.convert,
     "adjscc": adjscc.convert,
+    "mvsc": mvsc.convert,
+    "mvsc4": mvsc.convert,
 }
 
 
@@ -33,7 +35,7 @@ def import_weights(
 
     files: what the authors publish: one file, or several (MambaJSCC has one a side). Nothing that
         they name is run.
-    codec: ``swinjscc`` (WITT too), ``mambajscc``, ``deepjscc`` or ``adjscc``.
+    codec: ``swinjscc`` (WITT too), ``mambajscc``, ``deepjscc``, ``adjscc``, ``mvsc`` or ``mvsc4``.
     out: the safetensors file to write; the first file's name beside it if left out.
     options: constructor options that neither shapes nor file names tell, or that they tell wrongly.
 

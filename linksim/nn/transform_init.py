@@ -34,6 +34,8 @@ that dividing by the token's length hardly bends the signal."""
 _SHRINKAGE = (1 + _DOMINANCE**-2) ** -0.5
 _PILOT = 0.15
 """Power of the latent's constant channel over that of all others."""
+_SIGMOID = 4.0
+"""What a sigmoid's slope at zero is multiplied with to be 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,21 @@ def _constant(width: int) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvolutionalEnd:
+    """Two 3x3 convolutions with BatchNorm and ReLU (or a last sigmoid) after each: between pixels
+    [B, 3, H, W] and patches of 2x2 of them; one convolution has stride 2."""
+
+    first: nn.Conv2d | nn.ConvTranspose2d
+    first_norm: nn.BatchNorm2d
+    second: nn.Conv2d
+    second_norm: nn.BatchNorm2d
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        return self.first, self.first_norm, self.second, self.second_norm
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Tokens:
     """How tokens of one width hold a level's components s: basis @ s * scale + constant.
 
@@ -120,6 +137,10 @@ class _Tokens:
             constant=constant,
             scale=width**0.5 / _DOMINANCE / length,
         )
+
+    def std(self, level: Level) -> Tensor:
+        """Of each channel, [d]."""
+        return (self.basis * level.std).square().sum(1).sqrt() * self.scale
 
     def read(self, quarters: int = 1) -> tuple[Tensor, Tensor]:
         """From LayerNorm's output of joined tokens: ([4k, 4d], components; [4d], 1 if constant)."""
@@ -164,50 +185,156 @@ def initialise_hierarchy(
         patch = first.basis @ levels[0].matrix * first.scale / 2
         embedding.weight.copy_(patch.view(-1, 2, 2, 3).permute(0, 3, 1, 2))
         _set_bias(embedding, first.constant)
-        for merge, level, (inner, outer) in zip(merges, levels[1:], pairwise(tokens), strict=True):
-            components, constant = inner.read(quarters=4)
-            joined = outer.basis @ level.matrix @ components * outer.scale
-            merge.reduction.weight.copy_(joined + torch.outer(outer.constant, constant))
+        _initialise_merges(merges, levels, tokens)
         before = (0.5 if modnets else 1.0) * (_SHRINKAGE if final_norm else 1.0)
         _initialise_latent(compression, expansion, last, levels[-1], before)
         *inwards, outermost = divisions
-        for division, level, (inner, outer) in zip(
-            reversed(inwards), levels[1:], pairwise(tokens), strict=True
-        ):
-            components, constant = outer.read()
-            spread = _diagonal(inner.basis) @ level.matrix.T @ components * inner.scale
-            tiled = torch.outer(inner.constant.repeat(4), constant)
-            division.expansion.weight.copy_(spread + tiled)
+        _initialise_divisions(inwards, levels, tokens)
         components, _ = first.read()  # the image leaves as (x + 1) / 2
         outermost.expansion.weight.copy_(2 * levels[0].matrix.T @ components)
-        for norm, output in branches:
-            norm.weight.fill_(_DOMINANCE / _SHRINKAGE)
-            norm.bias.copy_(-_DOMINANCE * _constant(len(norm.bias)))
-            _zero(output)
+        _silence(branches)
         for modnet in modnets:
             _zero(modnet.linears[-1])
     return _parameters(embedding, *merges, compression, expansion, *divisions)
 
 
+def initialise_stemmed_hierarchy(
+    *,
+    stem: ConvolutionalEnd,
+    merges: Sequence[PatchMerging],
+    norm: nn.BatchNorm2d,
+    compression: nn.Conv2d,
+    attention: nn.Module,
+    expansion: nn.Conv2d,
+    divisions: Sequence[PatchDivision],
+    last_norm: nn.BatchNorm2d,
+    head: ConvolutionalEnd,
+    branches: Iterable[tuple[nn.LayerNorm, nn.Module]],
+    residuals: Iterable[nn.BatchNorm2d],
+) -> list[nn.Parameter]:
+    """MVSC's skeleton: as :func:`initialise_hierarchy`, between convolutional ends.
+
+    Returns the parameters of the layers that hold the transform.
+
+    stem: stride 2 in the second convolution. head: in the first, a transposed one. Their BatchNorms
+        hold the model's mean and variance and leave the signal as it is, lifted so far that a ReLU
+        passes it whole.
+    norm, last_norm: before the compression and before the head; they pass the signal on.
+    attention: the last layer before the sigmoid that scales the received channels by one half.
+    expansion: from twice the latent's channels, of which the second half are those received.
+    residuals: the last BatchNorm of each convolutional branch, set to zero.
+    """
+    widths = [last_norm.num_features, *(merge.reduction.out_features for merge in merges)]
+    levels = patch_transform(width - 2 for width in widths)
+    tokens = [_Tokens.of(level, width) for level, width in zip(levels, widths, strict=True)]
+    first, last = tokens[0], tokens[-1]
+    lift = 3 * PIXEL_STD
+    with torch.no_grad():
+        _set_colours(stem.first, 1.0)
+        _pass_on(stem.first_norm, torch.full((3,), 0.5), torch.full((3,), PIXEL_STD), lift)
+        patch = first.basis @ levels[0].matrix * first.scale
+        _zero(stem.second)
+        _set_taps(stem.second.weight, patch.view(-1, 2, 2, 3).permute(0, 3, 1, 2))
+        mean, std = patch.sum(1) * lift, first.std(levels[0])
+        _pass_on(stem.second_norm, mean, std, first.constant + first.constant.max() + 3 * std.max())
+        _initialise_merges(merges, levels, tokens)
+        _pass_on(norm, last.constant, last.std(levels[-1]), last.constant)
+        _initialise_latent(compression, expansion, last, levels[-1], 1.0)
+        _zero(attention)
+        C = compression.out_channels
+        received = expansion.weight[:, :C].clone()
+        _zero(expansion)
+        # Twice for the attention's half; a token's energy, which was made 1, was near 1 + pilot^2.
+        expansion.weight[:, C:].copy_(2 * ((1 + _PILOT) * (C - 1)) ** 0.5 * received)
+        _initialise_divisions(divisions, levels, tokens)
+        _pass_on(last_norm, first.constant, first.std(levels[0]), 0.0)
+        pixels = levels[0].matrix.T @ first.basis.T / first.scale
+        head.first.weight[:, :3] = 0
+        _set_taps(head.first.weight, pixels.T.reshape(-1, 2, 2, 3).permute(0, 3, 1, 2))
+        _pass_on(head.first_norm, torch.zeros(3), torch.full((3,), PIXEL_STD), lift)
+        _zero(head.second)
+        _set_colours(head.second, _SIGMOID)
+        spread = torch.full((3,), _SIGMOID * PIXEL_STD)
+        _pass_on(head.second_norm, torch.full((3,), _SIGMOID * lift), spread, 0.0)
+        _silence(branches)
+        for residual in residuals:
+            _zero(residual)
+    inner = (*merges, norm, compression, attention, expansion, *divisions, last_norm)
+    return _parameters(*stem.layers, *inner, *head.layers)
+
+
+def _set_colours(layer: nn.Conv2d | nn.ConvTranspose2d, gain: float) -> None:
+    """The first three channels in to the first three out, pixel by pixel."""
+    layer.weight[:3] = 0
+    _set_taps(layer.weight, gain * torch.eye(3)[:, :, None, None])
+
+
+def _pass_on(norm: nn.BatchNorm2d, mean: Tensor, std: Tensor, out: Tensor | float) -> None:
+    """Make BatchNorm take ``mean`` and ``std`` [k] of its first k channels for theirs, keep the std
+    and put ``out`` in place of the mean."""
+    k = len(mean)
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("a BatchNorm without running statistics cannot pass a signal on")
+    norm.running_mean[:k] = mean.to(norm.running_mean)
+    norm.running_var[:k] = std.square().to(norm.running_var)
+    norm.weight[:k] = std.to(norm.weight)
+    norm.bias[:k] = torch.as_tensor(out).to(norm.bias)
+
+
+def _initialise_merges(
+    merges: Sequence[PatchMerging], levels: Sequence[Level], tokens: Sequence[_Tokens]
+) -> None:
+    for merge, level, (inner, outer) in zip(merges, levels[1:], pairwise(tokens), strict=True):
+        components, constant = inner.read(quarters=4)
+        joined = outer.basis @ level.matrix @ components * outer.scale
+        merge.reduction.weight.copy_(joined + torch.outer(outer.constant, constant))
+
+
+def _initialise_divisions(
+    divisions: Sequence[PatchDivision], levels: Sequence[Level], tokens: Sequence[_Tokens]
+) -> None:
+    """divisions: from the latent outwards, but for one that gives pixels."""
+    for division, level, (inner, outer) in zip(
+        reversed(divisions), levels[1:], pairwise(tokens), strict=True
+    ):
+        components, constant = outer.read()
+        spread = _diagonal(inner.basis) @ level.matrix.T @ components * inner.scale
+        tiled = torch.outer(inner.constant.repeat(4), constant)
+        division.expansion.weight.copy_(spread + tiled)
+
+
+def _silence(branches: Iterable[tuple[nn.LayerNorm, nn.Module]]) -> None:
+    """Make residual branches give nothing, from a first layer that sees the signal alone."""
+    for norm, output in branches:
+        norm.weight.fill_(_DOMINANCE / _SHRINKAGE)
+        norm.bias.copy_(-_DOMINANCE * _constant(len(norm.bias)))
+        _zero(output)
+
+
 def _initialise_latent(
-    compression: nn.Linear, expansion: nn.Linear, tokens: _Tokens, level: Level, before: float
+    compression: nn.Linear | nn.Conv2d,
+    expansion: nn.Linear | nn.Conv2d,
+    tokens: _Tokens,
+    level: Level,
+    before: float,
 ) -> None:
     """Channel 0 constant, then the components by falling variance; what is left over random.
 
     before: the factor that the tokens have met since they were as ``tokens`` says.
     """
-    channels = compression.out_features
+    inwards, outwards = (layer.weight.flatten(1) for layer in (compression, expansion))
+    channels = len(inwards)
     count = min(len(level.std), channels - 1)
     gains, basis = _gains(level.std[:count]), tokens.basis[:, :count]
     pilot = (_PILOT * count) ** 0.5
-    for weight in (compression.weight, expansion.weight):
+    for weight in (inwards, outwards):
         nn.init.normal_(weight, std=0.02)
     sent = torch.cat([torch.zeros(1, len(basis)), gains[:, None] * basis.T / tokens.scale / before])
-    compression.weight[: count + 1].copy_(sent)
+    inwards[: count + 1].copy_(sent)
     _set_bias(compression, torch.eye(channels)[0] * pilot)
-    expansion.weight[:, 0].copy_(tokens.constant / pilot)
-    expansion.weight[:, 1 : count + 1].copy_(basis / gains * tokens.scale)
-    _set_bias(expansion, torch.zeros(expansion.out_features))
+    outwards[:, 0].copy_(tokens.constant / pilot)
+    outwards[:, 1 : count + 1].copy_(basis / gains * tokens.scale)
+    _set_bias(expansion, torch.zeros(len(outwards)))
 
 
 def initialise_convolutions(
@@ -255,7 +382,7 @@ def initialise_convolutions(
             taps.permute(0, 3, 1, 2) for taps in reversed(down)
         ]
         for place, (layer, taps) in enumerate(zip(decoder, transposed, strict=True)):
-            steeper = 4.0 if place + 1 == len(decoder) else 1.0  # the sigmoid's slope is 1/4
+            steeper = _SIGMOID if place + 1 == len(decoder) else 1.0
             _set_taps(layer.weight, taps * steeper * (scaled if place else 1))
         for activation in activations:
             activation.weight.fill_(1)

@@ -19,6 +19,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import update_bn
 
@@ -351,6 +352,9 @@ class _Work:
         averages of their statistics do not fit (Izmailov et al., Averaging Weights Leads to Wider
         Optima, UAI 2018, section 3).
         """
+        norms = [m for m in self.codec.modules() if isinstance(m, _BatchNorm)]
+        if not any(norm.training for norm in norms):
+            return  # a codec that holds its statistics fixed keeps them
         steps = islice(count(self.step), SETTLING_BATCHES)
         with self.fabric.autocast():
             update_bn(([step] for step in steps), _Sender(self.module, self._send))

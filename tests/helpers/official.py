@@ -61,6 +61,7 @@ OFFICIAL = [
     Official(name="deepjscc-chunbaobao", codec="deepjscc"),
     Official(name="adjscc-tensorflow", codec="adjscc"),
 ]
+MVSC4 = Official(name="mvsc4", codec="mvsc4", options={"windows": [8, 4], "heads": [2, 2]})
 
 
 class Published(nn.Module):

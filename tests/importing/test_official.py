@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from linksim.codec import TxInfo
+from linksim.codec import Decoded, TxInfo
+from linksim.errors import InputError
+from linksim.importing import import_weights
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
 from linksim.sweep.scenario import Scenario
-from tests.helpers.official import OFFICIAL, Official
+from tests.helpers.official import MVSC4, OFFICIAL, Official
 from tests.helpers.sweeping import rows_of
 
 TOLERANCE = 1e-4
@@ -82,11 +84,35 @@ def test_encoder_and_decoder_are_the_authors(
     assert (decoded - as_map(official, "decoder_out", io, codec.stride)).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize("official", OFFICIAL, ids=lambda one: one.name)
+def test_mvsc4_is_the_authors(shared: Path, tmp_path: Path) -> None:
+    """From image to class; windows that the map does not fill are filled up as theirs are."""
+    io = MVSC4.io(shared)
+    codec = MVSC4.load(MVSC4.imported(shared, tmp_path))
+    images = images_of(MVSC4, io)
+    with torch.inference_mode():
+        latent = codec.analysis(images, None)
+        decoded = codec.synthesis(io["received"] * 3**0.5, None)  # at unit power a symbol: C / 2
+        codec.class_head.register_forward_hook(lambda *seen: seen_logits.append(seen[2]))
+        seen_logits: list[Tensor] = []
+        codec.synthesis(io["received"] * 3**0.5, None)
+        s_hat = codec.estimator(io["received"])
+        raw = codec.encoder(images)
+    assert isinstance(decoded, Decoded)
+    assert (raw - io["encoder_before_energy_norm"]).abs().max() < TOLERANCE
+    assert (latent - io["encoder_out"]).abs().max() < TOLERANCE
+    assert (s_hat - io["s_hat"]).abs().max() < TOLERANCE
+    assert (decoded.images - io["decoder_out"]).abs().max() < TOLERANCE
+    assert (decoded.report["snr_db_estimate"] - io["snr_db_estimate"]).abs().max() < TOLERANCE
+    assert (seen_logits[0] - io["class_logits"]).abs().max() < TOLERANCE
+    with pytest.raises(InputError, match=r"add --set windows=\[…\]"):
+        import_weights(MVSC4.state(shared), "mvsc4", out=tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("official", [*OFFICIAL, MVSC4], ids=lambda one: one.name)
 def test_a_scenario_runs_them(official: Official, shared: Path, tmp_path: Path) -> None:
     weights = official.imported(shared, tmp_path)
     options, card = read_weights_metadata(weights)
-    per_channel = 96 if official.codec in ("deepjscc", "adjscc") else 1536
+    per_channel = 96 if official.codec in ("deepjscc", "adjscc", "mvsc4") else 1536
     scenario = Scenario.model_validate(
         {
             "name": "imported",

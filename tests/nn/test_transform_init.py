@@ -8,6 +8,7 @@ from torch import Tensor
 
 from baselines.adjscc import ADJSCC
 from baselines.deepjscc import DeepJSCC
+from baselines.mvsc import MVSC
 from baselines.swinjscc import SwinJSCC
 from linksim.errors import InputError
 from linksim.mambajscc.model import MambaJSCC
@@ -89,6 +90,25 @@ def test_skeleton_needs_no_power_and_grows_with_the_rate(
     few = psnr(round_trip(codec, smooth, strength=1.0, channels=32), smooth)
     assert (few > 20).all()
     assert (few < whole[1] - 1).all()
+
+
+def test_mvsc_starts_as_a_transform_through_its_relus_and_norms(smooth: Tensor) -> None:
+    """At the model's statistics, whatever the power of what is received, and through noise at 13 dB."""
+    torch.manual_seed(0)
+    codec = MVSC(
+        dim=18, in_dim=12, windows=(4,) * 4, latent_channels=128, rate="nested", statistics="fixed"
+    )
+    codec.initialise_as_transform()
+    codec.eval()
+    with torch.inference_mode():
+        latent = codec.analysis(smooth, None) * 8  # unit power a symbol
+        clean, stronger, noisy = (
+            psnr(codec.synthesis(y, None).images, smooth)
+            for y in (latent, 2 * latent, latent + 0.22 * torch.randn_like(latent))
+        )
+    assert (clean > 28).all()
+    assert torch.allclose(clean, stronger, atol=0.1)
+    assert (noisy > 28).all()
 
 
 def test_it_is_as_good_as_the_transform_that_it_is_made_of(smooth: Tensor) -> None:

@@ -291,7 +291,7 @@ def test_averaged_weights_get_batch_norms_of_their_own(photographs: Path, tmp_pa
     batches = Batches(made, training)
     with torch.no_grad():
         means = [
-            codec.encoder[0](batches.of(6 + i, 32, 0, 4)[0]).mean((0, 2, 3))
+            codec.encoder.stem[0](batches.of(6 + i, 32, 0, 4)[0]).mean((0, 2, 3))
             for i in range(SETTLING_BATCHES)
         ]
-    torch.testing.assert_close(codec.encoder[1].running_mean, torch.stack(means).mean(0))
+    torch.testing.assert_close(codec.encoder.stem[1].running_mean, torch.stack(means).mean(0))
