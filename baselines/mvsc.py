@@ -156,7 +156,8 @@ class MVSC(NeuralCodec):
 
     def _token_energy(self, latent: Tensor) -> Tensor:
         """From the link's unit power a symbol to unit energy a token."""
-        return latent * (2 / self.latent_channels) ** 0.5
+        scale: float = (2 / self.latent_channels) ** 0.5
+        return latent * scale
 
     def classify(self, features: Tensor) -> dict[str, Tensor]:
         """What the decoder's normalised features [B, dim, H/2, W/2] say of the image's class."""

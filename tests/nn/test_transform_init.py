@@ -93,7 +93,7 @@ def test_skeleton_needs_no_power_and_grows_with_the_rate(
 
 
 def test_mvsc_starts_as_a_transform_through_its_relus_and_norms(smooth: Tensor) -> None:
-    """At the model's statistics, whatever the power of what is received, and through noise at 13 dB."""
+    """Whatever the power of what is received, and through noise at 13 dB."""
     torch.manual_seed(0)
     codec = MVSC(
         dim=18, in_dim=12, windows=(4,) * 4, latent_channels=128, rate="nested", statistics="fixed"
