@@ -29,6 +29,8 @@ from linksim.units import linear_to_db
 Statistics = Literal["batch", "fixed"]
 
 _STEM_EPS = 1e-4
+_SHRINKAGE = 0.9
+"""Of the signal estimated at the start, which is then 19 dB above what is called noise."""
 _IMAGE_WEIGHT, _SNR_WEIGHT, _SIGNAL_WEIGHT, _CLASS_WEIGHT = 0.1, 0.1, 10.0, 10.0
 
 
@@ -44,6 +46,8 @@ class MVSC(NeuralCodec):
         published for batches of 128; ``fixed``, those that it starts from, which takes
         ``initial: transform``. A small batch's own statistics take the brightness and the contrast
         of its few photographs away. In use there is no difference.
+    estimator_width, estimator_residuals: see :class:`SignalEstimator`. A width below C cannot hold
+        the signal: what is missing of it counts as noise, and the SNR estimate stays low.
     latent_channels: C; CBR = C / (6 * 4^n). Every token of the latent, all C at one place, has unit
         energy, and the link brings each image to unit power: the receiver undoes that by the
         constant sqrt(2 / C), so that it sees what it would in the public code.
@@ -79,6 +83,8 @@ class MVSC(NeuralCodec):
             "in_dim": 18,
             "windows": (8, 8, 8, 8),
             "latent_channels": 128,
+            "estimator_width": 128,
+            "estimator_residuals": 2,
         },
     }
     encoder_uses_snr = False
@@ -92,6 +98,8 @@ class MVSC(NeuralCodec):
         windows: Sequence[int] = (8, 8, 16, 8),
         heads: Sequence[int] = (2, 2, 2, 2),
         latent_channels: int = 96,
+        estimator_width: int = 16,
+        estimator_residuals: int = 1,
         window_padding: WindowPadding = "none",
         statistics: Statistics = "batch",
         rate: Rate = "fixed",
@@ -100,13 +108,20 @@ class MVSC(NeuralCodec):
         _check_levels(dim, in_dim, depths, windows, heads)
         _check_choice("window_padding", window_padding, get_args(WindowPadding))
         _check_choice("statistics", statistics, get_args(Statistics))
+        if estimator_width < 1 or estimator_residuals not in (1, 2):
+            raise InputError(
+                f"estimator_width is {estimator_width}, estimator_residuals {estimator_residuals}; "
+                "allowed are a width of at least 1, and 1 or 2 residuals"
+            )
         self.statistics = statistics
         self.stride = self.downsampling = 2 ** len(depths)
         levels = _Levels(
             dim=dim, depths=depths, windows=windows, heads=heads, padding=window_padding
         )
         self.encoder = Encoder(in_dim=in_dim, levels=levels, latent_channels=latent_channels)
-        self.estimator = SignalEstimator(channels=latent_channels)
+        self.estimator = SignalEstimator(
+            channels=latent_channels, hidden=estimator_width, residuals=estimator_residuals
+        )
         self.fusion = SqueezeExcitation(2 * latent_channels, max(latent_channels // 2, 1))
         self.decoder = Decoder(levels=levels, channels=2 * latent_channels)
         self.image_head = nn.Sequential(
@@ -129,7 +144,7 @@ class MVSC(NeuralCodec):
     def initialise_as_transform(self) -> list[nn.Parameter]:
         blocks = [module for module in self.modules() if isinstance(module, Block)]
         convolutions = [m for m in self.modules() if isinstance(m, ConvolutionBlock)]
-        return initialise_stemmed_hierarchy(
+        skeleton = initialise_stemmed_hierarchy(
             stem=_convolutional_end(self.encoder.stem),
             merges=[m for m in self.encoder.merges if isinstance(m, PatchMerging)],
             norm=self.encoder.norm,
@@ -142,6 +157,7 @@ class MVSC(NeuralCodec):
             branches=[branch for block in blocks for branch in block.branches()],
             residuals=[block.last_norm for block in convolutions],
         )
+        return [*skeleton, *self.estimator.initialise_as_shrinkage()]
 
     def analysis(self, images: Tensor, snr_db: Tensor | None) -> Tensor:
         latent: Tensor = self.encoder(images)
@@ -221,6 +237,8 @@ class MVSC4(MVSC):
         windows: Sequence[int] = (8, 8, 16, 8),
         heads: Sequence[int] = (2, 2, 2, 2),
         latent_channels: int = 96,
+        estimator_width: int = 16,
+        estimator_residuals: int = 1,
         window_padding: WindowPadding = "none",
         statistics: Statistics = "batch",
         rate: Rate = "fixed",
@@ -232,6 +250,8 @@ class MVSC4(MVSC):
             windows=windows,
             heads=heads,
             latent_channels=latent_channels,
+            estimator_width=estimator_width,
+            estimator_residuals=estimator_residuals,
             window_padding=window_padding,
             statistics=statistics,
             rate=rate,
@@ -284,11 +304,13 @@ class MVSC4(MVSC):
 class SignalEstimator(nn.Module):
     """s_hat [B, C, h, w], an estimate of the transmitted latent, from the received one.
 
-    As the public code wires it: only the first of the two pairs is residual.
+    hidden: channels between its layers. residuals: which of its two pairs are added to what they
+        are given: the first alone (1), as the public code wires it, or both (2).
     """
 
-    def __init__(self, *, channels: int, hidden: int = 16) -> None:
+    def __init__(self, *, channels: int, hidden: int = 16, residuals: int = 1) -> None:
         super().__init__()
+        self.residuals = residuals
         self.entry = nn.Conv2d(channels, hidden, 3, padding=1)
         self.pairs = nn.ModuleList(
             nn.Sequential(
@@ -302,11 +324,32 @@ class SignalEstimator(nn.Module):
         self.exit = nn.Conv2d(hidden, channels, 3, padding=1)
 
     def forward(self, y: Tensor) -> Tensor:
-        residual, plain = self.pairs
+        first, second = self.pairs
         x = self.entry(y)
-        s_hat: Tensor = self.exit(plain(x + residual(x)))
+        x = x + first(x)
+        x = x + second(x) if self.residuals == 2 else second(x)
+        s_hat: Tensor = self.exit(x)
         sent = (y != 0).any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
         return s_hat * sent  # nothing is estimated of channels that were not sent
+
+    def initialise_as_shrinkage(self) -> list[nn.Parameter]:
+        """Make s_hat about _SHRINKAGE * y, if the layers can pass y on; their parameters.
+
+        Both pairs keep a tenth of what they add: none at all would leave their last ReLUs without
+        a gradient.
+        """
+        hidden, channels = self.entry.weight.shape[:2]
+        if self.residuals < 2 or hidden < channels:
+            return []
+        with torch.no_grad():
+            for layer, gain in ((self.entry, 1.0), (self.exit, _SHRINKAGE)):
+                layer.weight.mul_(0.1)
+                layer.weight[..., 1, 1] = gain * torch.eye(*layer.weight.shape[:2])
+                nn.init.zeros_(layer.bias)
+            for pair in self.pairs:
+                for parameter in pair[2].parameters():
+                    parameter.mul_(0.1)
+        return list(self.parameters())
 
 
 def snr_estimate_db(y: Tensor, s_hat: Tensor) -> Tensor:
