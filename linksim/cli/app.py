@@ -235,7 +235,7 @@ def learning(
 def import_(
     files: Annotated[list[Path], typer.Argument(help="What the authors publish, as it is.")],
     codec: Annotated[
-        str, typer.Option(help="swinjscc (WITT too), mambajscc, deepjscc, adjscc or mvsc4.")
+        str, typer.Option(help="swinjscc (WITT too), mambajscc, deepjscc, adjscc, mvsc or mvsc4.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="The safetensors file to write; beside the first if not.")

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from linksim.codec_lookup import build_codec, codec_options, find_codec
-from linksim.errors import InputError
+from linksim.errors import InputError, one_line
 from linksim.files import file_digest, write_atomically
 from linksim.importing import adjscc, deepjscc, mambajscc, mvsc, swinjscc
 from linksim.importing.reading import read_tensors
@@ -59,7 +59,14 @@ def import_weights(
         tensors=_merge(paths),
         given=given,
     )
-    converted = CONVERTERS[codec](source)
+    try:
+        converted = CONVERTERS[codec](source)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:  # tensors that do not fit together
+        raise InputError(
+            f"{source.where}: its tensors are not of {codec}'s shapes ({one_line(error)[:120]})"
+        ) from None
     unknown = source.rest(converted.superfluous)
     if unknown:
         raise InputError(

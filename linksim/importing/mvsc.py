@@ -29,6 +29,7 @@ def convert(source: Source) -> Converted:
         "windows": source.given["windows"],
         "heads": source.given["heads"],
         "latent_channels": source.take("encoder.head_c.weight", axes=2).shape[0],
+        "estimator_width": source.take("noise_est.conv1.weight", axes=4).shape[0],
         "window_padding": "zeros",
     }
     state = _ends(source) | _estimator(source)

@@ -52,6 +52,35 @@ def test_channels_that_were_not_sent_do_not_enter_the_estimate() -> None:
     torch.testing.assert_close(snr_estimate_db(y, s_hat), snr_estimate_db(y[:, :2], s_hat[:, :2]))
 
 
+def test_an_estimator_can_start_by_passing_the_signal_on() -> None:
+    """s_hat = 0.9 y would be 19 dB; what its random layers add takes some of that."""
+    torch.manual_seed(0)
+    y = F.normalize(torch.randn(2, 32, 8, 8), dim=1)
+    wide = SignalEstimator(channels=32, hidden=32, residuals=2)
+    before = snr_estimate_db(y, wide(y))
+    started = wide.initialise_as_shrinkage()
+    after = snr_estimate_db(y, wide(y))
+    assert {id(p) for p in started} == {id(p) for p in wide.parameters()}
+    assert bool((before < 3).all())
+    assert bool(((after > 15) & (after < 20)).all())
+    wide(y).square().mean().backward()
+    assert all(bool((p.grad != 0).any()) for p in wide.parameters())
+
+
+@pytest.mark.parametrize("options", [{"hidden": 16}, {"hidden": 32, "residuals": 1}])
+def test_layers_that_cannot_pass_it_on_stay_random(options: dict[str, int]) -> None:
+    estimator = SignalEstimator(channels=32, **options)
+    before = [parameter.clone() for parameter in estimator.parameters()]
+    assert estimator.initialise_as_shrinkage() == []
+    assert all(map(torch.equal, before, estimator.parameters()))
+
+
+@pytest.mark.parametrize("options", [{"estimator_width": 0}, {"estimator_residuals": 3}])
+def test_estimators_that_cannot_be(options: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="allowed are a width of at least 1, and 1 or 2 residuals"):
+        MVSC(**{**MVSC.presets["cifar10"], **options})
+
+
 @pytest.mark.parametrize("codec_class", [MVSC, MVSC4])
 def test_it_is_never_told_the_snr(codec_class: type[MVSC]) -> None:
     codec = codec_class(**codec_class.presets["cifar10"]).eval()

@@ -17,7 +17,7 @@ from linksim.errors import InputError
 from linksim.importing import import_weights
 from linksim.importing.reading import read_tensors
 from tests.helpers.command_line import run
-from tests.helpers.official import OFFICIAL, as_module
+from tests.helpers.official import MVSC4, OFFICIAL, Official, as_module
 
 TENSORS = {"encoder.a.weight": torch.arange(6.0).view(2, 3), "encoder.count": torch.tensor(3)}
 
@@ -226,6 +226,36 @@ def test_bad_input_is_a_line_and_status_2(
         status, _, err = run(capsys, "import", str(tmp_path / "unnamed.model"), "--codec", codec)
         assert status == 2, codec
         assert "Traceback" not in err
+
+
+ONE_EACH = list({one.codec: one for one in [*OFFICIAL, MVSC4]}.values())
+
+
+@pytest.mark.parametrize("official", ONE_EACH, ids=lambda one: one.codec)
+def test_files_of_another_shape_or_codec(
+    official: Official, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a truncated one: nothing is written, one line says why."""
+    state = load_file(official.state(shared))
+    other = ONE_EACH[ONE_EACH.index(official) - 1]
+    used = {n: t for n, t in state.items() if "attn_mask" not in n and "noise_anti" not in n}
+    name, largest = max(used.items(), key=lambda item: item[1].numel())
+    files = [tmp_path / f"{bad}.safetensors" for bad in ("shape", "other", "truncated")]
+    save_file({**state, name: torch.cat([largest, largest])}, files[0])
+    files[1].write_bytes(other.state(shared).read_bytes())
+    whole = official.state(shared).read_bytes()
+    files[2].write_bytes(whole[: len(whole) // 2])
+    settings = [word for k, v in official.options.items() for word in ("--set", f"{k}={v}")]
+    out = tmp_path / "out.safetensors"
+    for file in files:
+        status, _, err = run(
+            capsys, "import", str(file), "--codec", official.codec, "--out", str(out), *settings
+        )
+        assert status == 2, file
+        assert err.startswith("linksim: ")
+        assert err.count("\n") == 1, err
+        assert str(file) in err
+        assert not out.exists()
 
 
 def test_the_command_line(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
