@@ -9,11 +9,14 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.adjscc import ADJSCC
+from baselines.swinjscc import SwinJSCC
 from linksim.cli.measure import show_complexity
 from linksim.codec import Codec, Frame, Received, RxInfo, TxInfo
 from linksim.mambajscc.model import MambaJSCC
 from linksim.neural_codec import NeuralCodec
 from linksim.sweep.complexity import complexity, count_macs
+from tests.helpers.counting import giga_macs, mega_parameters
 
 
 class TwoConvolutions(NeuralCodec):
@@ -155,3 +158,29 @@ def test_the_hand_count_is_table_1(side: int, giga_macs: float) -> None:
     )
     assert parameters == pytest.approx(14.54e6, rel=0.01)
     assert macs == pytest.approx(giga_macs * 1e9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("codec_class", "option", "mega", "giga"),
+    [
+        (SwinJSCC, {"embedding_norm": False}, 28.24, 35.54),
+        (ADJSCC, {"form": "published"}, 10.57, 46.21),
+    ],
+)
+def test_published_configurations_cost_what_table_1_says(
+    codec_class: type[NeuralCodec], option: dict[str, object], mega: float, giga: float
+) -> None:
+    """As their public code has them, which differs from the papers' in a norm or a few GDN."""
+    codec = codec_class(**{**codec_class.presets["paper"], **option})
+    assert mega_parameters(codec) == pytest.approx(mega, rel=0.01)
+    assert 4 * giga_macs(codec, 128) == pytest.approx(giga, rel=0.01)
+
+
+def test_the_published_mambajscc_costs_what_the_papers_does() -> None:
+    options = {**MambaJSCC.presets["paper"], "activation": "gelu", "csi_start": False}
+    codec = MambaJSCC(**options, csi_interval=2048)
+    parameters, macs, scan_macs = mambajscc_by_hand(
+        64, depths=(2, 2, 6, 2), directions=2, mlp=True, modnet=False
+    )
+    assert mega_parameters(codec) == parameters / 1e6
+    assert giga_macs(codec, 64) == (macs + scan_macs) / 1e9
