@@ -345,9 +345,10 @@ class SignalEstimator(nn.Module):
             for layer, gain in ((self.entry, 1.0), (self.exit, _SHRINKAGE)):
                 layer.weight.mul_(0.1)
                 layer.weight[..., 1, 1] = gain * torch.eye(*layer.weight.shape[:2])
-                nn.init.zeros_(layer.bias)
+                assert layer.bias is not None
+                layer.bias.zero_()
             for pair in self.pairs:
-                for parameter in pair[2].parameters():
+                for parameter in tuple(pair.children())[2].parameters():
                     parameter.mul_(0.1)
         return list(self.parameters())
 
