@@ -53,11 +53,14 @@ def test_counting_corrects_a_threshold_that_is_off() -> None:
 
 
 def test_the_shipped_table_is_sound() -> None:
-    """Every row is above its rate, below what a bad code would need, and relative gaps shrink
-    towards the middle rates."""
+    """Every row is above its rate, below what a bad code would need, and rests on 40 words or more.
+
+    QPSK at K' = 8400 is not measured: its words take longest, and what moves with the size is told
+    by the other modulations at that size."""
     assert len(SHIPPED) == sum(1 for _ in thresholds.measured_plans())
     for row in SHIPPED:
         assert row.iterations == 50
+        assert row.words >= 40
         assert 0.03 < row.gap < 0.35
         assert row.information < 1
 
