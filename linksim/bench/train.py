@@ -110,7 +110,7 @@ class _Step:
         self._crop, self._size, self._precision = crop, batch_size, precision
         self._codec = codec.to(device).train()
         self._module = Training(recipe, self._codec)
-        self._batches = Batches(recipe, open_images("kodak"))
+        self._batches = Batches(recipe, open_images("kodak"), device)
         self._optimizer = new_optimizer(recipe, self._codec, ())
         self._average = Average(self._codec, 0.999)
         self._done = 0

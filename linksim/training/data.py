@@ -3,16 +3,42 @@
 import hashlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from linksim.errors import InputError
-from linksim.images.sets import ImageSet, TrainingCrops, centre_crop, open_images
+from linksim.images.packed import open_packed
+from linksim.images.sets import ImageItem, ImageSet, TrainingCrops, centre_crop, open_images
 from linksim.runtime.seeding import derive_seed
 from linksim.training.recipe import Recipe
 
 _log = logging.getLogger(__name__)
+
+
+CACHE_BYTES = 2 * 1024**3
+"""Of decoded images that are kept in memory."""
+
+
+class OnDevice(ImageSet):
+    """A set whose images come on a device, until they have filled ``room`` bytes of it."""
+
+    def __init__(self, images: ImageSet, device: torch.device, room: int) -> None:
+        super().__init__((), class_names=images.class_names)
+        self._images = images
+        self._device = device
+        self._room = room
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> ImageItem:  # type: ignore[override]
+        item = self._images[index]
+        if item.image.nbytes > self._room:
+            return item
+        self._room -= item.image.nbytes
+        return replace(item, image=item.image.to(self._device))
 
 
 class Batches:
@@ -20,13 +46,23 @@ class Batches:
 
     Crop i of the whole training is a function of (seed, i) alone: each epoch is a permutation of
     the images, and step k takes the crops from k * batch_size on.
+
+    device: where crops are cut and flipped. Images stay on a GPU once they are there, up to half
+    of the memory that was free; those beyond are cut on the CPU.
     """
 
-    def __init__(self, recipe: Recipe, images: ImageSet) -> None:
+    def __init__(
+        self, recipe: Recipe, images: ImageSet, device: torch.device | str = "cpu"
+    ) -> None:
         self._batch_size = recipe.batch_size
         self._seed = recipe.seed
+        self._device = torch.device(device)
+        room = CACHE_BYTES
+        if self._device.type == "cuda":
+            room = torch.cuda.mem_get_info(self._device)[0] // 2
         self._crops = TrainingCrops(
-            [images],
+            [OnDevice(images, self._device, room)],
+            cache_bytes=room,
             crop=recipe.images.crop,
             downscale=recipe.images.downscale,
             flip=recipe.images.flip,
@@ -41,7 +77,7 @@ class Batches:
         start = step * self._batch_size
         samples = [self._sample(i) for i in range(start + first, start + last)]
         images, labels = zip(*samples, strict=True)
-        return torch.stack(images), torch.tensor(labels)
+        return torch.stack([image.to(self._device) for image in images]), torch.tensor(labels)
 
     def _sample(self, index: int) -> tuple[Tensor, int]:
         epoch, place = divmod(index, len(self._crops))
@@ -79,9 +115,15 @@ def open_training_images(recipe: Recipe) -> ImageSet:
     Of CelebA and CIFAR-10, whose images are all of one size, the first speaks for all.
     """
     settings, side = recipe.images, recipe.largest_crop
-    images = open_images(
-        settings.source, root=settings.root, split=settings.split, max_pixels=settings.max_pixels
-    )
+    if settings.root is not None and settings.root.is_file():
+        images = open_packed(settings.root, source=settings.source, split=settings.split)
+    else:
+        images = open_images(
+            settings.source,
+            root=settings.root,
+            split=settings.split,
+            max_pixels=settings.max_pixels,
+        )
     alike = settings.source in ("celeba", "cifar10")
     fit = images.at_least(side) if not alike or not len(images[:1].at_least(side)) else images
     if len(fit) < len(images):

@@ -173,7 +173,7 @@ class _Work:
         self.optimizer = new_optimizer(recipe, codec, transform)
         self.wrapped, self.stepper = self.fabric.setup(self.module, self.optimizer)
         self.average = None if recipe.ema is None else Average(codec, recipe.ema)
-        self.batches = Batches(recipe, self.training)
+        self.batches = Batches(recipe, self.training, self.fabric.device)
         self.validation = HeldOut(
             self.held_out, side=recipe.largest_crop, size=recipe.micro_batch or recipe.batch_size
         )
