@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from linksim.link.channel import ChannelSettings
     from linksim.link.link import Ledger
-    from linksim.sweep.options import RunOptions
+    from linksim.sweep.options import Draws, Numerics, RunOptions
     from linksim.sweep.plan import Plan, Point
     from linksim.sweep.scenario import Scenario
 
@@ -40,14 +40,16 @@ def run(
     batch_size: int = 1,
     workers: int | None = None,
     scheduler: str | None = None,
+    compiled: bool = False,
+    draws: "Draws" = "cpu",
     overwrite: bool = False,
 ) -> "pd.DataFrame":
     """Work off a scenario into ``out/<its name>``; returns the summary, one line a point.
 
     scenario: a file, the name of one that comes with linksim, a mapping of its keys or a Scenario.
-    limit: only the first so many images. device, batch_size, workers, scheduler: as in
-    :class:`linksim.sweep.options.RunOptions`. overwrite: compute finished points again, and replace
-    what another scenario left in the folder.
+    limit: only the first so many images. device, batch_size, workers, scheduler, compiled, draws:
+    as in :class:`linksim.sweep.options.RunOptions`. overwrite: compute finished points again, and
+    replace what another scenario left in the folder.
 
     Finished points are kept: a finished scenario costs nothing. Raises InputError, and
     PointsFailedError where points failed for another reason.
@@ -69,8 +71,15 @@ def run(
     """
     from linksim.sweep.options import RunOptions
 
-    options = RunOptions(device=device, batch_size=batch_size, workers=workers, scheduler=scheduler)
-    prepared = prepare_run(scenario, out, limit=limit)
+    options = RunOptions(
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        scheduler=scheduler,
+        compiled=compiled,
+        draws=draws,
+    )
+    prepared = prepare_run(scenario, out, limit=limit, numerics=options.numerics)
     return prepared.finish(options, overwrite=overwrite)
 
 
@@ -282,8 +291,10 @@ def prepare_run(
     out: str | Path = "results",
     *,
     limit: int | None = None,
+    numerics: "Numerics | None" = None,
 ) -> PreparedRun:
     """Plan a scenario and look up what ``out/<its name>`` already holds; raises InputError."""
+    from linksim.sweep.options import Numerics
     from linksim.sweep.plan import plan_sweep
     from linksim.sweep.scenario import Scenario
     from linksim.sweep.shipped import scenario_path
@@ -307,7 +318,7 @@ def prepare_run(
             raise InputError(f"limit is {limit}; it must be at least 1")
         images = read.images.model_copy(update={"limit": limit})
         read = read.model_copy(update={"images": images})
-    plan = plan_sweep(read)
+    plan = plan_sweep(read, numerics or Numerics())
     folder = Path(out) / read.name
     try:
         missing = Store(folder).unfinished(plan.points)

@@ -10,6 +10,8 @@ import torch
 
 from linksim.codec_lookup import codec_from_settings
 from linksim.provenance import machine
+from linksim.runtime.compiled import compile_parts
+from linksim.runtime.devices import pick_device
 from linksim.settings import CodecSettings
 from linksim.sweep.complexity import RoundTrip
 
@@ -25,14 +27,22 @@ def bench_codecs(
     sizes: Sequence[int] = (PAPER_SIZE,),
     repetitions: int = 9,
     warm_up: int = 2,
+    compiled: bool = False,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """Time of encode and decode of one square image, a row a size and contestant.
 
-    The contestants take turns. Columns: codec, preset, precision, size, median_ms, fastest_ms,
-    ns_per_pixel (of the median), repetitions, torch and those of
+    The contestants take turns, compiled where asked for. Columns: codec, preset, precision, size,
+    median_ms, fastest_ms, ns_per_pixel (of the median), repetitions, compiled, device, torch and
+    those of
     :func:`linksim.provenance.machine`. Raises InputError for settings that do not fit.
     """
-    codecs = [codec_from_settings(settings) for settings in contestants]
+    codecs, place = [codec_from_settings(settings) for settings in contestants], pick_device(device)
+    for codec in codecs:
+        if isinstance(codec, torch.nn.Module):
+            codec.to(place)
+        if compiled:
+            compile_parts(codec)
     entries = list(product(sizes, zip(contestants, codecs, strict=True)))
     trips = [RoundTrip(codec, size) for size, (_, codec) in entries]
     rounds = [[trip.seconds() for trip in trips] for _ in range(warm_up + repetitions)]
@@ -47,6 +57,8 @@ def bench_codecs(
             "fastest_ms": 1e3 * min(seconds),
             "ns_per_pixel": 1e9 * median(seconds) / size**2,
             "repetitions": repetitions,
+            "compiled": compiled,
+            "device": place.type,
             "torch": torch.__version__,
             **machine(),
         }

@@ -44,6 +44,9 @@ DebugOption = Annotated[
 ]
 
 OutOption = Annotated[Path, typer.Option(help="Folder for result folders.")]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="torch.compile neural codecs: minutes, then faster.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if any.")]
 
 
@@ -73,6 +76,10 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
     ] = None,
+    compiled: CompileOption = False,
+    draws: Annotated[
+        str, typer.Option(help="Where fading and noise are drawn: cpu, or device (other rows).")
+    ] = "cpu",
     debug: DebugOption = False,
 ) -> None:
     """Work off a scenario: every codec at every SNR and bandwidth, into tables.
@@ -87,7 +94,12 @@ def run(
         out=out,
         limit=limit,
         options=RunOptions(
-            device=device, batch_size=batch_size, workers=workers, scheduler=scheduler
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            scheduler=scheduler,
+            compiled=compiled,
+            draws=draws,  # type: ignore[arg-type] - RunOptions looks at it
         ),
         overwrite=overwrite,
         dry=dry,
@@ -215,6 +227,7 @@ def train(
     ] = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option(help="Start anew.")] = False,
+    compiled: CompileOption = False,
     shard_mb: Annotated[
         int | None, typer.Option(min=1, help="Largest size of a checkpoint's files, in MB.")
     ] = None,
@@ -235,6 +248,7 @@ def train(
         device=device,
         overwrite=overwrite,
         shard_mb=shard_mb,
+        compiled=compiled,
         console=console,
     )
 
@@ -335,6 +349,8 @@ def bench_codec(
     size: Annotated[
         list[int] | None, typer.Option(min=1, help="Side of the image in pixels; may be repeated.")
     ] = None,
+    compiled: CompileOption = False,
+    device: DeviceOption = "cpu",
     csv: CsvOption = Path("bench_codec.csv"),
 ) -> None:
     """Encode and decode one image, each codec in fp32 and in bf16."""
@@ -342,7 +358,9 @@ def bench_codec(
     from linksim.cli.measure import parse_pairs, write_bench
 
     pairs = parse_pairs(codecs or ["mambajscc:paper", "swinjscc:paper", "mambajscc:small"])
-    write_bench(bench_codecs(in_both_precisions(pairs), sizes=size or [256]), csv, console)
+    contestants = in_both_precisions(pairs)
+    table = bench_codecs(contestants, sizes=size or [256], compiled=compiled, device=device)
+    write_bench(table, csv, console)
 
 
 @bench_app.command("train")

@@ -29,7 +29,7 @@ def run_scenario(
 ) -> None:
     """Work off a scenario into ``out/<name>``, or say what that would be; raises InputError."""
     _log_to(console)
-    run = prepare_run(scenario, out, limit=limit)
+    run = prepare_run(scenario, out, limit=limit, numerics=options.numerics)
     if dry:
         _show_what_is_left(run, options, overwrite=overwrite, console=console)
         return

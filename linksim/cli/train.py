@@ -30,6 +30,7 @@ def train_recipe(
     device: str,
     overwrite: bool,
     shard_mb: int | None,
+    compiled: bool,
     console: Console,
 ) -> None:
     """Train by a recipe file into ``out/<name>``; raises InputError."""
@@ -46,6 +47,7 @@ def train_recipe(
         device=device,
         overwrite=overwrite,
         shard_mb=shard_mb,
+        compiled=compiled,
     )
     folder = out / recipe.name
     weights = train(recipe, folder, start, console)

@@ -64,7 +64,7 @@ def run_points_on_dask(
     """
     of_key = {point.key: point for point in points}
     run = f"linksim-{uuid4().hex}"
-    session = _Session(run, plan.scenario, options)
+    session = _Session(run, plan, options)
     failed: dict[str, Failed] = {}
     with _client(options.workers, options.scheduler) as client, _joined(client, session, run):
         client.subscribe_topic(run, _Events(of_key, on_start, on_image))
@@ -133,14 +133,15 @@ def _compute(key: str, *, run: str) -> Done | Failed:
 class _Session(WorkerPlugin):
     """A sweep on one worker: its plan, made again from the scenario, and its prepared codecs."""
 
-    def __init__(self, run: str, scenario: Scenario, options: RunOptions) -> None:
+    def __init__(self, run: str, plan: Plan, options: RunOptions) -> None:
         self._run = run
-        self._scenario = as_data(scenario)  # a user's channel is found by name there, as here
+        self._numerics = plan.numerics
+        self._scenario = as_data(plan.scenario)  # a user's channel is found by name there, as here
         self._options = options
         self._threads = torch.get_num_threads()  # sums can depend on it in the last bit
         self._plan: Plan | None = None
         self._prepared: dict[tuple[str, int], PreparedCodec] = {}
-        self._meter = Meter(scenario.metrics)
+        self._meter = Meter(plan.scenario.metrics)
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask on the worker."""
@@ -164,7 +165,7 @@ class _Session(WorkerPlugin):
     def _done(self, key: str) -> Done:
         torch.set_num_threads(self._threads)
         if self._plan is None:
-            self._plan = plan_sweep(Scenario.model_validate(self._scenario))
+            self._plan = plan_sweep(Scenario.model_validate(self._scenario), self._numerics)
         plan = self._plan
         point = next((point for point in plan.points if point.key == key), None)
         if point is None:

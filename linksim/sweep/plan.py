@@ -13,12 +13,14 @@ from linksim.codec_lookup import find_codec, resolved_options
 from linksim.errors import InputError, is_ours
 from linksim.files import file_digest
 from linksim.images.sets import ImageItem, open_images
+from linksim.link.device_draws import DrawnOnDevice
 from linksim.link.knowledge import SnrKnowledge
 from linksim.link.link import Link
 from linksim.metrics.table import METRICS, find_metric
 from linksim.provenance.plugins import plain_name, sources_of_class
 from linksim.provenance.sources import Sources, SourceTree
 from linksim.settings import CodecSettings
+from linksim.sweep.options import AS_USUAL, Numerics
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.store import content_key
 from linksim.zoo import weights_path
@@ -64,7 +66,7 @@ class Plan:
     codec was trained several times, ``weights`` lists them all. built: the codecs, each training a
     codec of its own, as the points name them.
     made_of: all else that the keys cover, and the digest of every source file by the name of its
-    module.
+    module. numerics: what else rows depend on; the keys cover it too.
     """
 
     scenario: Scenario
@@ -75,9 +77,10 @@ class Plan:
     built: tuple[CodecSettings, ...]
     made_of: Mapping[str, Any]
     points: tuple[Point, ...]
+    numerics: Numerics = AS_USUAL
 
 
-def plan_sweep(scenario: Scenario) -> Plan:
+def plan_sweep(scenario: Scenario, numerics: Numerics = AS_USUAL) -> Plan:
     """Open the images, check the codecs and name every point; raises InputError.
 
     A key covers all that determines a point's rows, and nothing else: no label, no order, no
@@ -95,7 +98,8 @@ def plan_sweep(scenario: Scenario) -> Plan:
     )
     _check_pictures(scenario, opened.names)
     items, digest = _kept_and_digested(opened)
-    links = tuple(Link(channel, scenario.equalizer) for channel in scenario.channel)
+    of_draws = Link if numerics.draws == "cpu" else DrawnOnDevice
+    links = tuple(of_draws(channel, scenario.equalizer) for channel in scenario.channel)
     tree = _Tree()
     trainings = {codec.label: codec.repetitions() for codec in scenario.codecs}
     identities = {
@@ -110,6 +114,7 @@ def plan_sweep(scenario: Scenario) -> Plan:
             find_metric(name).name: _metric_identity(name, tree) for name in scenario.metrics
         },
         "versions": {name: version(name) for name in VERSIONED},
+        **numerics.identity,
     }
     common |= (
         {"trials": scenario.trials}
@@ -152,6 +157,7 @@ def plan_sweep(scenario: Scenario) -> Plan:
         built=tuple(codec for codec, _, _ in built),
         made_of={**common, "channels": channels, "sources": tree.met()},
         points=tuple(points),
+        numerics=numerics,
     )
 
 

@@ -4,6 +4,7 @@ import torch
 
 from linksim.codec_lookup import codec_from_settings
 from linksim.metrics.meter import Meter
+from linksim.runtime.compiled import compile_parts
 from linksim.runtime.seeding import derive_seed
 from linksim.settings import CodecSettings
 from linksim.sweep.plan import Plan
@@ -20,4 +21,6 @@ def prepare(
         codec = codec_from_settings(settings)
     if isinstance(codec, torch.nn.Module):
         codec.to(device)
+    if plan.numerics.compiled:
+        compile_parts(codec)
     return PreparedCodec(plan, codec, meter, device, batch_size)

@@ -27,6 +27,7 @@ from linksim.codec_lookup import codec_from_settings, resolved_options
 from linksim.errors import InputError
 from linksim.files import file_digest, write_atomically
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
+from linksim.runtime.compiled import compile_parts
 from linksim.runtime.devices import computes_in_bf16, pick_device
 from linksim.runtime.seeding import derive_seed
 from linksim.settings import Precision
@@ -56,12 +57,13 @@ _WARM_UP = 3  # steps of a start that say nothing about how long steps take
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """How a training is run; its weights do not depend on it.
+    """How a training is run; its weights do not depend on it, but by rounding.
 
     decay_from: the checkpoint from which a recipe of ``schedule: wsd`` decays, in a folder below;
         ``last`` takes the newest.
     minutes: stop in time with a checkpoint. device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     overwrite: start anew. shard_mb: the largest size of a checkpoint's files, in megabytes.
+    compiled: torch.compile the codec; it changes the weights by rounding, and the card says so.
     """
 
     decay_from: int | Literal["last"] | None = None
@@ -69,6 +71,7 @@ class Start:
     device: str = "auto"
     overwrite: bool = False
     shard_mb: int | None = None
+    compiled: bool = False
 
 
 def train(
@@ -101,7 +104,7 @@ def train(
             return weights
         checkpoints.sweep()
         try:
-            work = _Work(recipe, folder, decay_from, start.device, split, data)
+            work = _Work(recipe, folder, decay_from, start, split, data)
             work.take_up(checkpoints, origin, console)
             return weights if work.run(checkpoints, deadline, console) else None
         except OSError as error:
@@ -153,7 +156,7 @@ class _Work:
         recipe: Recipe,
         folder: Path,
         decay_from: int | None,
-        device: str,
+        start: Start,
         images: tuple[Any, Any],
         data: str,
     ) -> None:
@@ -161,13 +164,16 @@ class _Work:
         self.training, self.held_out = images
         self.data = data
         self.total = last_step(recipe, decay_from)
-        picked = pick_device(device)
+        picked = pick_device(start.device)
         self.precision = _precision(recipe, picked)
         self.fabric = _fabric(recipe, picked, self.precision, folder)
         self.fabric.launch()
         self.share = _share(recipe, self.fabric)
         torch.manual_seed(derive_seed(recipe.seed, "init"))
         codec, transform = _new_codec(recipe)
+        if start.compiled:
+            compile_parts(codec)
+        self.arithmetic = f"{self.precision}, compiled" if start.compiled else self.precision
         self.codec = codec
         self.module = Training(recipe, codec)
         self.optimizer = new_optimizer(recipe, codec, transform)
@@ -201,8 +207,8 @@ class _Work:
                 raise InputError(f"{damaged[0]}; no checkpoint is whole; --overwrite starts anew")
             if self.decay_from is not None:
                 self._load(origin.load(self.decay_from))
-        if self.precision not in self.precisions:
-            self.precisions.append(self.precision)
+        if self.arithmetic not in self.precisions:
+            self.precisions.append(self.arithmetic)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.codec.load_state_dict(state["codec"])
