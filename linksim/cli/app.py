@@ -99,7 +99,7 @@ def run(
             workers=workers,
             scheduler=scheduler,
             compiled=compiled,
-            draws=draws,  # type: ignore[arg-type] - RunOptions looks at it
+            draws=draws,  # type: ignore[arg-type]  # RunOptions looks at it
         ),
         overwrite=overwrite,
         dry=dry,
