@@ -76,7 +76,7 @@ def build_codec(
         raise
     except TypeError as error:
         raise InputError(f"codec {name!r}: {one_line(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_ours(cls):
             raise
         raise PluginError(f"codec {name!r} cannot be built: {described(error)}") from error

@@ -1,19 +1,18 @@
 """``--set key=value``, as several commands take it."""
 
-import yaml
-
-from linksim.errors import InputError, one_line
+from linksim.errors import InputError
+from linksim.files.strict_yaml import read_value
 
 
 def parse_options(settings: list[str]) -> dict[str, object]:
-    """Options from ``key=value`` words, the values read as YAML; raises InputError."""
+    """Options from ``key=value`` words, the values read as scenarios' are; raises InputError for
+    what is none, and for a key that stands twice."""
     options: dict[str, object] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise InputError(f"--set {setting!r}: wanted key=value, such as latent_channels=16")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {setting!r}: not a value: {one_line(error)}") from None
+        if key in options:
+            raise InputError(f"--set {setting!r}: {key!r} is set twice; which one is meant?")
+        options[key] = read_value(value, f"--set {setting!r}")
     return options

@@ -35,22 +35,28 @@ FREE_KEYS = frozenset(("options",))
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file; raises InputError."""
-    text = _text_of(path)
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        _check(node, path)
-        if isinstance(node, yaml.MappingNode):
-            _mark_texts(node)
-        data = _Loader("").construct_document(node) if node is not None else None
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not valid YAML: {one_line(error)}") from None
+    data = read_value(_text_of(path), str(path))
     if not isinstance(data, dict):
         raise InputError(f"{path}: must hold keys and values, such as 'snr_db: [1, 5, 9]'")
     return data
+
+
+def read_value(text: str, name: str) -> Any:
+    """What YAML text means; raises InputError, which begins with the text's name."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if node is None:
+            return None
+        _check(node, name)
+        if isinstance(node, yaml.MappingNode):
+            _mark_texts(node)
+        return _Loader("").construct_document(node)
+    except RecursionError:
+        raise InputError(f"{name}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: not valid YAML: {one_line(error)}") from None
 
 
 def _text_of(path: Path) -> str:
@@ -116,40 +122,39 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
-def _check(node: yaml.Node | None, path: Path) -> None:
+def _check(node: yaml.Node, name: str) -> None:
     """Raise InputError for keys that stand twice, and for more than a file of settings can mean."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, depth: int, above: frozenset[int]) -> int:
         if id(node) in above:
-            raise InputError(f"{path}: line {_line(node)}: a value that contains itself")
+            raise InputError(f"{name}: line {_line(node)}: a value that contains itself")
         if depth > MAX_DEPTH:
-            raise InputError(f"{path}: line {_line(node)}: nested too deeply")
+            raise InputError(f"{name}: line {_line(node)}: nested too deeply")
         if id(node) not in sizes:
             parts: list[yaml.Node] = []
             if isinstance(node, yaml.MappingNode):
-                _check_keys(node, path)
+                _check_keys(node, name)
                 parts = [part for pair in node.value for part in pair]
             elif isinstance(node, yaml.SequenceNode):
                 parts = node.value
             inside = above | {id(node)}
             sizes[id(node)] = 1 + sum(size(part, depth + 1, inside) for part in parts)
         if sizes[id(node)] > MAX_VALUES:
-            raise InputError(f"{path}: more than {MAX_VALUES:,} values")
+            raise InputError(f"{name}: more than {MAX_VALUES:,} values")
         return sizes[id(node)]
 
-    if node is not None:
-        size(node, 0, frozenset())
+    size(node, 0, frozenset())
 
 
-def _check_keys(node: yaml.MappingNode, path: Path) -> None:
+def _check_keys(node: yaml.MappingNode, name: str) -> None:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
             continue
         if key.value in lines:
             raise InputError(
-                f"{path}: {key.value!r} stands twice, in lines {lines[key.value]} and "
+                f"{name}: {key.value!r} stands twice, in lines {lines[key.value]} and "
                 f"{_line(key)}; which one is meant?"
             )
         lines[key.value] = _line(key)

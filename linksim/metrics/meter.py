@@ -65,7 +65,7 @@ class Meter:
         assert metric.function is not None
         try:
             value = metric.function(image.clone(), to_8_bits(reference))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"metric {metric.name}: {described(error)}") from error
         if not isinstance(value, Tensor) or value.shape != (1,):
             given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__

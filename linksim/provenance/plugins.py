@@ -89,7 +89,7 @@ def _told_as(what: str) -> Iterator[None]:
         raise
     except ModuleNotFoundError as error:
         raise PluginError(f"{what}: {one_line(error)}{_hidden(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{what} cannot be imported: {described(error)}") from error
     finally:
         torch.set_default_dtype(dtype)

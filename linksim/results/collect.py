@@ -61,6 +61,7 @@ def collect(plan: Plan, store: Store, folder: Path, file: str | None = None) -> 
     _collect_pictures(plan, store, folder / "pictures", rows)
     if _digests(folder) != before:
         _remove_files(folder / "figures", (".pdf", ".svg", ".png"))
+        (folder / "report.html").unlink(missing_ok=True)
     return summary
 
 

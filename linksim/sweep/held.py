@@ -24,7 +24,7 @@ from linksim.codec import (
     TxInfo,
 )
 from linksim.errors import InputError, PluginError, described, is_ours
-from linksim.link.link import Ledger
+from linksim.link.link import Ledger, check_frame
 from linksim.sweep.randomness import seeded
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ FAR_OUTSIDE = 1.0
 MEASURED = frozenset(
     (
         *("label", "codec", "is_bound", "channel", "snr_knowledge", "snr_db", "cbr", "image"),
-        *("trial", "tx_snr_db", "rx_snr_db", "snr_error_db", "accuracy", "cbr_realised"),
+        *("trial", "seed", "tx_snr_db", "rx_snr_db", "snr_error_db", "accuracy", "cbr_realised"),
         *("ebno_db", "images", "count", "failure_rate", "pilot_share"),
         *(field.name for field in fields(Ledger)),
         *("papr_db", "papr_max_db"),
@@ -85,6 +85,7 @@ class HeldCodec(Codec):
             if not isinstance(part, Tensor):
                 raise self._broken("encode", f"gave a Frame of {_in_words(part)}", wanted)
         self._check_bits(frame.bits, len(images))
+        self._check_frame(frame, len(images), tx.max_symbols, wanted)
         return replace(frame, symbols=frame.symbols.clone(), used=frame.used.clone())
 
     def decode(self, received: Received, rx: RxInfo) -> Decoded:
@@ -133,6 +134,14 @@ class HeldCodec(Codec):
             if column.is_complex():
                 raise self._broken("decode", f"reports {name} as {column.dtype}", "real numbers")
 
+    def _check_frame(self, frame: Frame, batch: int, max_symbols: int, wanted: str) -> None:
+        with self._named("encode", wanted):
+            try:
+                check_frame(frame, batch=batch, max_symbols=max_symbols)
+            except InputError as error:
+                place = self._place("encode")
+                raise InputError(f"{place}{self._name}.encode: {error} ({CONTRACT})") from None
+
     def _check_bits(self, bits: Any, batch: int) -> None:
         if bits is None:
             return
@@ -156,7 +165,7 @@ class HeldCodec(Codec):
             yield
         except InputError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a codec that leaves must not end the sweep
             if self._ours:
                 raise
             raise PluginError(
@@ -164,9 +173,12 @@ class HeldCodec(Codec):
             ) from error
 
     def _broken(self, method: str, what: str, wanted: str) -> InputError:
-        code = getattr(inspect.unwrap(getattr(type(self._codec), method)), "__code__", None)
-        place = f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code else ""
+        place = self._place(method)
         return InputError(f"{place}{self._name}.{method} {what}; wanted {wanted} ({CONTRACT})")
+
+    def _place(self, method: str) -> str:
+        code = getattr(inspect.unwrap(getattr(type(self._codec), method)), "__code__", None)
+        return f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code else ""
 
 
 def _copy(values: Tensor | None) -> Tensor | None:

@@ -29,6 +29,7 @@ from linksim.sweep.stopping import MAX_TRIALS, Until
 MAX_SIDE = 16_384
 MAX_COMPLEXITY_SIDE = 2048
 MAX_SEEDS = 100
+_Number = Annotated[float, Field(strict=True)]  # neither yes nor '20'
 _Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 Side = _Pixels | tuple[_Pixels, _Pixels]
 
@@ -127,7 +128,7 @@ class Scenario(Settings):
     snr_knowledge: KnowledgeList | None = None
     trials: PositiveInt = Field(default=1, le=MAX_TRIALS)
     until: Until | None = None
-    outage: Annotated[dict[MetricName, float], Field(min_length=1)] | None = None
+    outage: Annotated[dict[MetricName, _Number], Field(min_length=1)] | None = None
     metrics: tuple[MetricName, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
     codecs: tuple[Annotated[SweptCodec, BeforeValidator(_codec_entry)], ...] = Field(min_length=1)
     pictures: PicturesSettings | None = None

@@ -124,6 +124,12 @@ codecs: [THUMBNAIL]
         ("cbr: 0.1", "cbr: 0.1\nuntil: {metric: psnr, halfwidth: 1, max_trials: 2}", "max_trials"),
         ("cbr: 0.1", "cbr: 0.1\noutage: {lpips: 0.1}", "outage: lpips is not in metrics"),
         ("cbr: 0.1", "cbr: 0.1\noutage: {fid: 1}", "outage.fid"),
+        (
+            "cbr: 0.1",
+            "cbr: 0.1\noutage: {psnr: yes}",
+            "outage.psnr: Input should be a valid number",
+        ),
+        ("cbr: 0.1", "cbr: 0.1\noutage: {psnr: '20'}", "outage.psnr: Input should be a valid n"),
         ("type: awgn", "type: ofdm, model: TDL-A, delay_spread_ns: -1", "delay_spread_ns: Input"),
         ("type: awgn", "type: ofdm, model: TDL-A, delay_spread_ns: 1", "leaves no data symbol"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from linksim.files.tables import read_table
 from linksim.plot.draw import plot_results
+from linksim.report.write import write_report
 from linksim.sweep.scenario import Scenario
 from tests.helpers.sweeping import rows_of
 
@@ -98,11 +99,14 @@ def test_what_a_scenario_no_longer_asks_for_goes(settings: dict[str, object]) ->
     plot_results(out)
     tables = ("complexity.csv", "compare.csv", "published.csv", "pictures", "figures")
     assert all((out / name).exists() for name in tables)
+    write_report(out)
     _run(settings, codecs=two, complexity=64, pictures=pictures, published=published)
     assert list((out / "figures").iterdir())  # the same tables: they are still right
+    assert (out / "report.html").exists()
     _run(settings, codecs=two, pictures={"images": ["kodim01"], "snr_db": 40})
     assert len(list((out / "pictures").glob("*.png"))) == 3
     assert not (out / "figures").exists()
+    assert not (out / "report.html").exists()
     _run(settings, codecs=two[:1])
     assert not any((out / name).exists() for name in tables)
 

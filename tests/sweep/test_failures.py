@@ -29,6 +29,15 @@ class NoFrame(Flat):
 class Reals(Flat):
     def encode(self, images, tx):
         return Frame.analog(torch.ones(len(images), 4))
+class NotFinite(Flat):
+    def encode(self, images, tx):
+        return Frame.analog(super().encode(images, tx).symbols * float("nan"))
+class Leaves(Flat):
+    def decode(self, received, rx):
+        raise SystemExit(0)
+class LeavesEarly(Flat):
+    def __init__(self):
+        raise SystemExit
 class Unbuilt(Flat):
     def __init__(self):
         super().__init__()
@@ -55,6 +64,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("e.py").write_text(HEAD + FLAT + CODECS)
     Path("missing.py").write_text("import nothing_like_it\n")
     Path("syntax.py").write_text("def f(:\n")
+    Path("leaves.py").write_text("import sys\nsys.exit()\n")
     Path("raises.py").write_text("x = 1\n1 / 0\n")
     return tmp_path
 
@@ -75,7 +85,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             2,
             r"e\.py:\d+: NoFrame\.encode gave complex64 \[1, 4\]; wanted a F",
         ),
-        ("./e.py:Reals", 2, r"symbols are torch\.float32 \[1, 4\]; wanted torch\.complex64"),
+        (
+            "./e.py:Reals",
+            2,
+            r"e\.py:\d+: Reals\.encode: a frame's symbols are torch\.float32 \[1, 4\]; wanted",
+        ),
+        ("./e.py:NotFinite", 2, r"e\.py:\d+: NotFinite\.encode: .* not finite \(the contract is"),
+        (
+            "./e.py:Leaves",
+            2,
+            r"Leaves\.decode raised SystemExit: 0 \(e\.py:\d+\); wanted was images",
+        ),
+        ("./e.py:LeavesEarly", 2, r"cannot be built: SystemExit"),
+        ("./leaves.py:X", 2, r"cannot be imported: SystemExit: .*\(leaves\.py:2\)"),
         ("./e.py:Unbuilt", 2, r"cannot be built: KeyError: 'missing' \(e\.py:\d+\)"),
         ("./e.py:Half", 2, r"Half does not define decode"),
         ("./e.py:Escapes", 2, r"RuntimeError: \\x1b\[31mred and more"),

@@ -92,7 +92,18 @@ class Reports(Flat):
 
 @pytest.mark.parametrize(
     "key",
-    ["psnr", "psnr_lo", "ms_ssim", "lpips_db", "symbols", "trial", "snr_db", "image", "label"],
+    [
+        "psnr",
+        "psnr_lo",
+        "ms_ssim",
+        "lpips_db",
+        "symbols",
+        "trial",
+        "seed",
+        "snr_db",
+        "image",
+        "label",
+    ],
 )
 def test_measured_columns_cannot_be_reported(key: str, tmp_path: Path) -> None:
     path = write_codec(tmp_path / "r.py", REPORTS)
