@@ -39,8 +39,10 @@ def train_recipe(
     # Lightning advises on matters that the recipe has settled.
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    from linksim.training.train import Start, train
+    from linksim.training.train import Start, leads, train
 
+    if not leads():
+        console = Console(quiet=True)
     start = Start(
         decay_from=origin,
         minutes=minutes,

@@ -96,6 +96,15 @@ def begin(folder: Path, identity: Identity) -> str:
     return run
 
 
+def run_of(folder: Path) -> str:
+    """The run that another process has begun there; raises InputError where there is none."""
+    path = folder / IDENTITY
+    try:
+        return str(json.loads(path.read_text())["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: missing or damaged; the first process should write it") from None
+
+
 def is_finished(weights: Path, steps: int) -> bool:
     """Whether weights of so many steps are there and whole, with their card."""
     try:

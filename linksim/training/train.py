@@ -17,6 +17,8 @@ from typing import Any, Literal
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,7 +26,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import update_bn
 
 from linksim.codec_lookup import codec_from_settings, resolved_options
-from linksim.errors import InputError
+from linksim.errors import InputError, one_line
 from linksim.files import file_digest, write_atomically
 from linksim.neural_codec import NeuralCodec, read_weights_metadata
 from linksim.runtime.compiled import compile_parts
@@ -85,24 +87,26 @@ def train(
     """
     start, console = start or Start(), console or Console()
     deadline = None if start.minutes is None else time.monotonic() + 60 * start.minutes
-    with folders.claimed(folder):
+    with folders.claimed(folder) if leads() else nullcontext():
         images = open_training_images(recipe)
         split = split_images(recipe, images)
         data = data_digest(images)
-        if start.overwrite and start.decay_from is None:
+        overwrite = start.overwrite and leads()
+        if overwrite and start.decay_from is None:
             folders.clear(folder, recipe.name)
         checkpoints = _checkpoints(recipe, folder, data, None, start)
         origin, decay_from = checkpoints, _decay_from(recipe, checkpoints, start.decay_from)
         if decay_from is not None:
             folder = folder / f"decay_{decay_from}"
-            if start.overwrite:
+            if overwrite:
                 folders.clear(folder, recipe.name)
             checkpoints = _checkpoints(recipe, folder, data, decay_from, start)
         weights = folder / f"{recipe.name}.safetensors"
         if folders.is_finished(weights, last_step(recipe, decay_from)):
             console.print(f"{weights} is finished: nothing to do", soft_wrap=True, highlight=False)
             return weights
-        checkpoints.sweep()
+        if leads():
+            checkpoints.sweep()
         try:
             work = _Work(recipe, folder, decay_from, start, split, data)
             work.take_up(checkpoints, origin, console)
@@ -113,11 +117,21 @@ def train(
             ) from None
 
 
+def leads() -> bool:
+    """Whether this process is the first of those that share a training.
+
+    It alone claims the folder and writes there; the others are started by Lightning from the same
+    command, and read.
+    """
+    return int(rank_zero_only.rank) == 0
+
+
 def _checkpoints(
     recipe: Recipe, folder: Path, data: str, decay_from: int | None, start: Start
 ) -> Checkpoints:
     """Those of the training in a folder, which must be this one."""
-    run = folders.begin(folder, folders.identity_of(recipe, data, decay_from))
+    identity = folders.identity_of(recipe, data, decay_from)
+    run = folders.begin(folder, identity) if leads() else folders.run_of(folder)
     return Checkpoints(
         folder=folder / folders.CHECKPOINTS,
         run=run,
@@ -426,13 +440,18 @@ def _fabric(recipe: Recipe, device: torch.device, precision: Precision, folder: 
         devices = [device.index]
     elif device.type == "cpu" and devices == "auto":
         devices = 1
-    return Fabric(
-        accelerator=device.type,
-        devices=devices,
-        strategy=recipe.strategy,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-        loggers=TensorBoardLogger(folder, name="", version=folders.TENSORBOARD),
-    )
+    try:
+        return Fabric(
+            accelerator=device.type,
+            devices=devices,
+            strategy=recipe.strategy,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            loggers=TensorBoardLogger(folder, name="", version=folders.TENSORBOARD),
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise InputError(
+            f"devices: {recipe.devices} with strategy: {recipe.strategy} ({one_line(error)})"
+        ) from None
 
 
 def _share(recipe: Recipe, fabric: Fabric) -> tuple[int, int]:
