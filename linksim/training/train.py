@@ -123,7 +123,7 @@ def leads() -> bool:
     It alone claims the folder and writes there; the others are started by Lightning from the same
     command, and read.
     """
-    return int(rank_zero_only.rank) == 0
+    return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]  # it is set at import
 
 
 def _checkpoints(
