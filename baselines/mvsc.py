@@ -410,7 +410,9 @@ class Encoder(nn.Module):
         self.compress = nn.Conv2d(widths[-1], latent_channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.stem(images)
+        # In float32: what lifts the signal over the ReLUs would cost bfloat16 its last bits.
+        with torch.autocast(images.device.type, enabled=False):
+            x = self.stem(images.float())
         for i, level in enumerate(self.levels):
             x = level(x if i == 0 else _channels_last(self.merges[i - 1], x))
         return self.compress(self.norm(x))  # type: ignore[no-any-return]
