@@ -37,8 +37,7 @@ def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except BackendCompilerFailed as error:
-            raise InputError(
-                f"--compile: torch.compile failed ({one_line(error)}); leave it out"
-            ) from None
+            reason = one_line(error)[:200]  # torch tells the whole graph
+            raise InputError(f"--compile: torch.compile failed ({reason}); leave it out") from None
 
     return call
