@@ -286,6 +286,20 @@ def import_(
 
 
 @app.command()
+def trace(
+    site: Annotated[Path, typer.Argument(help="What to trace: a SITE.yaml.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; NAME.npz if left out.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Trace rays through a city's scene, for channels of type site (needs linksim[trace])."""
+    from linksim.cli.trace import trace_site
+
+    trace_site(site, out=out, console=console)
+
+
+@app.command()
 def complexity(
     codec: Annotated[str | None, typer.Argument(help="A codec, as 'codecs' lists them.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every neural codec.")] = False,

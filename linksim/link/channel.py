@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -44,10 +45,14 @@ class Realisation(ABC):
     """One draw of a channel for a batch: its fading and its noise.
 
     h: complex64 [B, …], the gains. noise: of that shape, variance 1.
+    positions: int64 [B], of a street, where the channel is one. own_snr_db: float32 [B], the SNR
+        that goes with the draw, NaN where the scenario sets it; None where it always does.
     """
 
     h: Tensor
     noise: Tensor
+    positions: Tensor | None = None
+    own_snr_db: Tensor | None = None
 
     @property
     @abstractmethod
@@ -110,6 +115,24 @@ class ChannelSettings(Settings, ABC):
         """The settings as a scenario would write them."""
         found = self.type or f"{type(self).__module__}:{type(self).__qualname__}"
         return {**self.model_dump(mode="json", by_alias=True), "type": found}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files whose contents belong to what is measured."""
+        return tuple(value for value in dict(self).values() if isinstance(value, Path))
+
+    @property
+    def own_snr_db(self) -> float | None:
+        """A typical SNR of a channel that has its own, in place of a scenario's; or None."""
+        return None
+
+    def seed_of(self, seed: int, trial: int) -> int:
+        """The seed of a trial's draw, where ``seed`` follows from scenario, image and trial."""
+        return seed
+
+    def columns(self, realisation: "Realisation") -> dict[str, list[float]]:
+        """What rows say of a draw, each column [B]."""
+        return {}
 
     def data_symbols(self, uses: int) -> int:
         """How many data symbols that many complex channel uses carry."""

@@ -91,7 +91,9 @@ def measure(
     return Meter(metrics, max_bytes=0).measure(images, references, [""] * len(references))
 
 
-def verdicts(report: Mapping[str, Tensor], *, snr_db: float, labels: Tensor) -> dict[str, Tensor]:
+def verdicts(
+    report: Mapping[str, Tensor], *, snr_db: float | Tensor, labels: Tensor
+) -> dict[str, Tensor]:
     """What a codec reported (:class:`linksim.codec.Decoded`) held against the truth, each [B].
 
     ``snr_error_db``: distance of ``snr_db_estimate`` from the true SNR, in dB. ``accuracy``: 1

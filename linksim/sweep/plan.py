@@ -128,8 +128,10 @@ def plan_sweep(scenario: Scenario, numerics: Numerics = AS_USUAL) -> Plan:
         for seed, (codec, identity) in enumerate(zip(codecs, identities[label], strict=True))
     ]
     for (codec, seed, identity), link in product(built, links):
+        own = link.channel.own_snr_db
+        snrs_db = scenario.snr_db if own is None else (own,)
         for cbr, snr_db, knowledge in product(
-            scenario.cbr, scenario.snr_db, scenario.snr_knowledge or (None,)
+            scenario.cbr, snrs_db, scenario.snr_knowledge or (None,)
         ):
             what = {**common, "codec": identity, "cbr": cbr, "snr_db": snr_db}
             what["channel"] = channels[link.shown_name]
@@ -269,12 +271,11 @@ def _identity(settings: CodecSettings, tree: _Tree) -> dict[str, Any]:
 
 def _channel_identity(link: Link, tree: _Tree) -> dict[str, Any]:
     channel = link.channel
-    files = [value for value in dict(channel).values() if isinstance(value, Path)]
     return {
         "class": plain_name(type(channel)),
         "settings": channel.model_dump(mode="json", exclude={"type", "label"}),
         "equalizer": link.equalizer,
-        "files": [file_digest(path) for path in files if path.is_file()],
+        "files": [file_digest(path) for path in channel.files if path.is_file()],
         **tree.of(type(channel)),
     }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from linksim.codec import Codec, Frame
 from linksim.errors import InputError
 from linksim.images.sets import ImageItem
+from linksim.link.channel import ChannelSettings, Realisation
 from linksim.link.flat import FlatRealisation
 from linksim.link.knowledge import EarlierFrames, SnrKnowledge
 from linksim.link.link import Link, LinkProbe
@@ -120,12 +121,18 @@ class PreparedCodec:
                 + (f" beside {known.pilots} pilots" if known.pilots else "")
             )
         draws = [(scenario.seed, item.name, trial) for item in batch]
-        seeds = [derive_seed(*draw, link.channel.fading_name) for draw in draws]
+        seeds = [
+            link.channel.seed_of(derive_seed(*draw, link.channel.fading_name), trial)
+            for draw in draws
+        ]
         realisation, pilots = link.draw(seeds, budget, self._device), None
         if known.pilots:
             assert isinstance(realisation, FlatRealisation)  # scenarios see to that
             realisation, pilots = realisation.split(budget - known.pilots)
         snr_db = uniform_snr(point.snr_db, len(batch), self._device)
+        if realisation.own_snr_db is not None:
+            own = realisation.own_snr_db
+            snr_db = torch.where(own.isnan(), snr_db, own)
         tx_snr_db = known.told_to_tx(snr_db, draws)
         rx_snr_db = known.told_to_rx(snr_db, draws, pilots)
         told = known.model_dump_json(exclude={"label"})
@@ -144,7 +151,7 @@ class PreparedCodec:
         )
         return replace(sent, ledger=sent.ledger.with_pilots(known.pilots)), (
             {} if point.knowledge is None else _beliefs(tx_snr_db, rx_snr_db, len(batch))
-        )
+        ) | _place(link.channel, realisation, snr_db)
 
     def _frame(
         self,
@@ -204,7 +211,9 @@ class PreparedCodec:
         variants = self._meter.variants(*images.shape[-2:])
         report = {**decoded.report, "failed": failed}
         labels = torch.tensor([item.label_index for item in batch], device=self._device)
-        report |= verdicts(report, snr_db=point.snr_db, labels=labels)
+        snrs_db = told.get("position_snr_db") or [point.snr_db] * len(batch)
+        true_snr_db = torch.tensor(snrs_db, dtype=torch.float64, device=self._device)
+        report |= verdicts(report, snr_db=true_snr_db, labels=labels)
         reported = {name: values.tolist() for name, values in report.items()}
         ledger = {name: values.tolist() for name, values in sent.ledger.columns().items()}
         for i, item in enumerate(batch):
@@ -222,7 +231,7 @@ class PreparedCodec:
                 **{name: values[i] for name, values in reported.items()},
                 **cost,
                 "cbr_realised": channel_bandwidth_ratio(cost["symbols"], *images.shape[-2:]),
-                "ebno_db": _ebno_db(point.snr_db, cost["payload_bits"], cost["symbols"]),
+                "ebno_db": _ebno_db(snrs_db[i], cost["payload_bits"], cost["symbols"]),
             }
 
 
@@ -242,6 +251,15 @@ def _beliefs(tx: Tensor | None, rx: Tensor | None, batch: int) -> dict[str, list
         f"{side}_snr_db": [float("nan")] * batch if told is None else told.tolist()
         for side, told in (("tx", tx), ("rx", rx))
     }
+
+
+def _place(
+    channel: ChannelSettings, realisation: Realisation, snr_db: Tensor
+) -> dict[str, list[float]]:
+    """Where each image was received and at which SNR, as columns; nothing without positions."""
+    if realisation.positions is None:
+        return {}
+    return {**channel.columns(realisation), "position_snr_db": snr_db.tolist()}
 
 
 def _ebno_db(snr_db: float, payload_bits: int, symbols: int) -> float:

@@ -109,7 +109,8 @@ class Scenario(Settings):
     channel: one, or a list.
     seed: of all randomness. trials: independent channel realisations an image; until: as many as
         each point needs for a narrow interval, instead.
-    snr_db: Es/N0 in dB, a list or {from, to, step}. cbr: channel uses over 3*H*W, a list or one.
+    snr_db: Es/N0 in dB, a list or {from, to, step}; left out where channels have their own by a
+        link budget. cbr: channel uses over 3*H*W, a list or one.
     snr_knowledge: what either side believes of the SNR, one setting or a list to compare; the
         truth if left out.
     outage: for each metric named, what it must reach: tables then tell how often it does not.
@@ -123,7 +124,7 @@ class Scenario(Settings):
     images: ImagesSettings = ImagesSettings()
     channel: Annotated[tuple[Channel, ...], BeforeValidator(_channel_entries), Field(min_length=1)]
     equalizer: Equalizer | None = None
-    snr_db: SnrList
+    snr_db: SnrList | tuple[()] = ()
     cbr: CbrList
     snr_knowledge: KnowledgeList | None = None
     trials: PositiveInt = Field(default=1, le=MAX_TRIALS)
@@ -156,10 +157,19 @@ class Scenario(Settings):
                 raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
         codecs = [one for codec in self.codecs for one in codec.repetitions()]
         points = prod(
-            map(len, (codecs, self.channel, self.cbr, self.snr_db, self.snr_knowledge or "1"))
+            map(
+                len, (codecs, self.channel, self.cbr, self.snr_db or "1", self.snr_knowledge or "1")
+            )
         )
         if points > MAX_VALUES:
             raise ValueError(f"{points:,} points; at most {MAX_VALUES:,} are allowed")
+        own = [channel.own_snr_db is not None for channel in self.channel]
+        if not all(own) and not self.snr_db:
+            raise ValueError("snr_db: Field required; only sites with a link_budget do without")
+        if any(own) and self.snr_db:
+            raise ValueError("snr_db and link_budget: only one of them can say what the SNR is")
+        if all(own) and self.pictures is not None:
+            raise ValueError("pictures: of channels with a link_budget there are none yet")
         flat = all(
             isinstance(channel, FlatChannel) and getattr(channel, "antennas", None) is None
             for channel in self.channel
