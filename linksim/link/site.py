@@ -158,7 +158,7 @@ class SiteChannel(OfdmChannel):
         tau = np.zeros((batch, most), np.float32)
         times = np.arange(steps) / rate_hz
         scales = self._scales()
-        for i, place in enumerate(places):
+        for i, place in enumerate(places.tolist()):
             if site.counts[place] == 0:
                 a[i, ..., 0, :] = 1
                 continue
@@ -212,7 +212,7 @@ def _mean_powers(
 ) -> NDArray[np.float64]:
     frequencies = (np.arange(subcarriers) - subcarriers // 2) * spacing_hz
     powers = np.zeros(len(site.counts))
-    for place in np.flatnonzero(site.counts):
+    for place in np.flatnonzero(site.counts).tolist():
         own = site.paths_of(place)
         turns = np.exp(-2j * np.pi * site.delays[own, None].astype(np.float64) * frequencies)
         h = np.tensordot(_gains(site, own, *array), turns, axes=1)

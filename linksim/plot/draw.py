@@ -19,6 +19,7 @@ import pandas as pd
 from linksim.errors import InputError
 from linksim.files import write_atomically
 from linksim.files.tables import read_table
+from linksim.link.site_file import load_site
 from linksim.metrics.table import AXIS_LABELS, Column
 from linksim.plot.complexity import against_complexity, draw_against_complexity
 from linksim.plot.curves import axis_label, curve_figure, empty_figure
@@ -31,13 +32,15 @@ from linksim.plot.facets import (
     differences,
     distributions,
     pilots_vary,
+    ratio,
 )
 from linksim.plot.fonts import BASE, families_for
 from linksim.plot.look import GREY, Look, codec_looks, legend_below, wrapped
 from linksim.plot.outage import draw_distribution
 from linksim.plot.pictures import picture_facets, picture_grid
 from linksim.plot.published import points_over, read_published
-from linksim.results.folder import columns_of, result_folders
+from linksim.plot.street import street_figure
+from linksim.results.folder import columns_of, read_manifest, result_folders
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
     from matplotlib.figure import Figure
@@ -167,6 +170,7 @@ def _figures(result: _Result) -> Iterator[Path]:
     yield from _plot_outage(result)
     yield from _plot_differences(result)
     yield from _plot_complexity(result)
+    yield from _plot_streets(result)
 
 
 def _over_axes(summary: pd.DataFrame) -> Iterator[Facet]:
@@ -226,6 +230,30 @@ def _plot_complexity(result: _Result) -> Iterator[Path]:
         artists = draw_against_complexity(axes, facet.lines, column.name, result.looks)
         legend_below(figure, artists)
         yield from save_figure(figure, result.folder / "figures" / f"{column.name}_{facet.name}")
+
+
+def _plot_streets(result: _Result) -> Iterator[Path]:
+    """The first metric on the map of each site, at each CBR."""
+    if not (result.folder / "manifest.json").is_file():
+        return
+    settings = read_manifest(result.folder).get("scenario", {}).get("channel", [])
+    channels, column = list(result.summary["channel"].unique()), result.columns[0]
+    sites = {
+        channel: load_site(one["site"])
+        for channel, one in zip(channels, settings, strict=False)
+        if one.get("type") == "site"
+    }
+    if not sites:
+        return
+    rows = read_table(result.folder / "rows.parquet")
+    by = ["channel", "cbr"]
+    for number, ((channel, cbr), group) in enumerate(rows.groupby(by, sort=False), 1):
+        if channel in sites:
+            images = group["image"].nunique()
+            title = wrapped(f"{channel}, CBR {ratio(cbr)}, mean of {images} images", 130)
+            figure = street_figure(group, sites[channel], column, result.looks, title)
+            stem = f"{column.name}_street" + (f"_{number}" if number > 1 else "")
+            yield from save_figure(figure, result.folder / "figures" / stem)
 
 
 def save_figure(figure: "Figure", stem: Path) -> Iterator[Path]:

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from linksim.link.channel import seed_sionna
 from linksim.link.link import Link
 from linksim.link.ofdm import Ofdm
 from linksim.link.site import LinkBudget, SiteChannel
-from linksim.link.site_file import load_site, write_site
+from linksim.link.site_file import load_site, site_names, write_site
 from linksim.settings import load_settings
 from linksim.sweep.scenario import Scenario
 from tests.helpers.sites import site_of
@@ -163,3 +164,12 @@ def test_bad_input_is_one_line(tmp_path):
     budget = f"{{type: site, site: {own}, link_budget: {{tx_power_dbm: 30}}}}"
     assert "only one of them" in scenario(tmp_path, budget, snr)
     assert "snr_db" in scenario(tmp_path, f"{{type: site, site: {own}}}")
+
+
+def test_munich_is_shipped():
+    assert "munich" in site_names()
+    site = load_site("munich")
+    assert len(site.counts) >= 200
+    assert (Path(__file__).parents[2] / "linksim/data/sites/munich.npz").stat().st_size < 1e6
+    channel = SiteChannel(site="munich", link_budget={"tx_power_dbm": 30})
+    assert channel.draw([0], 10).h.isfinite().all()
