@@ -247,7 +247,8 @@ def _plot_streets(result: _Result) -> Iterator[Path]:
         return
     rows = read_table(result.folder / "rows.parquet")
     by = ["channel", "cbr"]
-    for number, ((channel, cbr), group) in enumerate(rows.groupby(by, sort=False), 1):
+    for number, (_, group) in enumerate(rows.groupby(by, sort=False), 1):
+        channel, cbr = str(group["channel"].iloc[0]), float(group["cbr"].iloc[0])
         if channel in sites:
             images = group["image"].nunique()
             title = wrapped(f"{channel}, CBR {ratio(cbr)}, mean of {images} images", 130)
