@@ -82,6 +82,26 @@ def peak_flops(device: torch.device, precision: Precision, repetitions: int = 5)
     return 2 * side**3 / min(times[1:])
 
 
+def bench_recipe(
+    contestant: CodecSettings, *, crop: int, batch_size: int
+) -> tuple[Recipe, NeuralCodec]:
+    """What is timed: MSE, fast Rayleigh fading, the whole latent; and the codec. InputError."""
+    codec = codec_from_settings(contestant)
+    if not isinstance(codec, NeuralCodec):
+        raise InputError(f"codec {contestant.codec!r} is not neural; there is nothing to train")
+    recipe = Recipe(
+        name="bench",
+        codec=contestant,
+        channel=Rayleigh(),
+        snr_db=(1.0, 7.0, 13.0, 19.0),
+        cbr=codec.latent_channels / (6 * codec.downsampling**2),
+        images=TrainingImages(source="kodak", crop=crop),
+        steps=1000,
+        batch_size=batch_size,
+    )
+    return recipe, codec
+
+
 class _Step:
     """A codec at the start of a training, and one step of it at a time."""
 
@@ -93,19 +113,7 @@ class _Step:
         precision: Precision,
         device: torch.device,
     ) -> None:
-        codec = codec_from_settings(contestant)
-        if not isinstance(codec, NeuralCodec):
-            raise InputError(f"codec {contestant.codec!r} is not neural; there is nothing to train")
-        recipe = Recipe(
-            name="bench",
-            codec=contestant,
-            channel=Rayleigh(),
-            snr_db=(1.0, 7.0, 13.0, 19.0),
-            cbr=codec.latent_channels / (6 * codec.downsampling**2),
-            images=TrainingImages(source="kodak", crop=crop),
-            steps=1000,
-            batch_size=batch_size,
-        )
+        recipe, codec = bench_recipe(contestant, crop=crop, batch_size=batch_size)
         self.device = device
         self._crop, self._size, self._precision = crop, batch_size, precision
         self._codec = codec.to(device).train()

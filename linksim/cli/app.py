@@ -350,7 +350,7 @@ def bench_scan(
     place = pick_device(device)
     if place.type == "cuda":
         sizes = [ScanSize(length=4096), ScanSize(length=16384)]
-        write_bench(bench_gpu_scan(sizes, device=place), csv, console)
+        write_bench(bench_gpu_scan(sizes, device=place, compiled=compiled), csv, console)
         return
     write_bench(measured(compiled=compiled), csv, console)
 
@@ -383,20 +383,33 @@ def bench_train(
     crop: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 128,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
     bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16 instead of float32.")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count a GPU's memory instead, without one.")
+    ] = False,
     device: DeviceOption = "auto",
     csv: CsvOption = Path("bench_train.csv"),
 ) -> None:
     """A training step, part by part, against the machine's largest matrix product."""
     from linksim.bench.train import bench_train as measured
     from linksim.cli.measure import parse_pairs, write_bench
-    from linksim.settings import CodecSettings
+    from linksim.settings import CodecSettings, Precision
 
     [(name, preset)] = parse_pairs([codec])
+    settings = CodecSettings(codec=name, preset=preset)
+    precision: Precision = "bf16" if bf16 else "fp32"
+    if count:
+        from linksim.bench.memory import count_training_memory
+
+        counted = count_training_memory(
+            settings, crop=crop, batch_size=batch_size, precision=precision
+        )
+        write_bench(counted, csv, console)
+        return
     table = measured(
-        CodecSettings(codec=name, preset=preset),
+        settings,
         crop=crop,
         batch_size=batch_size,
-        precision="bf16" if bf16 else "fp32",
+        precision=precision,
         device=device,
     )
     write_bench(table, csv, console)

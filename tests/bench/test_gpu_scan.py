@@ -1,11 +1,12 @@
 """The bench of the scan's GPU backends, in Triton's interpreter where there is no GPU."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from linksim.bench.gpu_scan import bench_gpu_scan
+from linksim.bench.gpu_scan import bench_gpu_scan, card_limits
 from linksim.bench.scan import ScanSize
 from linksim.errors import InputError
 from linksim.selective_scan import triton
@@ -37,3 +38,16 @@ def test_without_a_gpu_it_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     )
     assert status == 2
     assert err == "linksim: device 'cuda': 0 CUDA device(s) here\n"
+
+
+def test_what_a_card_can_do() -> None:
+    """NVIDIA's data sheet of the H100 SXM: 3.35 TB/s; 132 multiprocessors at up to 1.98 GHz."""
+    card = SimpleNamespace(
+        multi_processor_count=132,
+        clock_rate=1_980_000,
+        memory_clock_rate=2_619_000,
+        memory_bus_width=5120,
+    )
+    limits = card_limits(card)
+    assert limits["byte"] == pytest.approx(3350, rel=0.001)
+    assert limits["exp"] == pytest.approx(132 * 16 * 1.98)
