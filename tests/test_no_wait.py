@@ -37,7 +37,7 @@ def small(name: str) -> NeuralCodec:
 def test_no_step_needs_a_value_on_the_host(name: str) -> None:
     """On tensors without data, what needs one raises."""
     codec = small(name)
-    with torch.inference_mode(), on_fake_gpu(codec):
+    with torch.no_grad(), on_fake_gpu(codec):
         out = there_and_back(codec)
         assert out.shape == (2, 3, 64, 64)
         assert out.device.type == "cuda"
@@ -62,7 +62,7 @@ class Waits(NeuralCodec):
 def test_one_that_waits_is_found() -> None:
     codec = Waits()
     with (
-        torch.inference_mode(),
+        torch.no_grad(),
         on_fake_gpu(codec),
         pytest.raises(DataDependentOutputException),
     ):

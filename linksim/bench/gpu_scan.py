@@ -38,7 +38,9 @@ def bench_gpu_scan(
     if missing is not None:
         raise InputError(f"bench scan: the triton backend is not available: {missing}")
     names = ["triton"] + (["cuda"] if cuda.why_unavailable() is None else [])
-    entries = [(name, partial(_scan, name), size) for size in sizes for name in names]
+    entries: list[tuple[str, Callable[..., Tensor], ScanSize]] = [
+        (name, partial(_scan, name), size) for size in sizes for name in names
+    ]
     if compiled and sizes:
         scan = torch.compile(partial(_scan, "reference"), dynamic=False)
         entries.append((COMPILED, scan, replace(sizes[0], length=COMPILED_TOKENS)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
@@ -27,10 +28,12 @@ def on_fake_gpu(module: nn.Module) -> Iterator[None]:
     DataDependentOutputException or DynamicOutputShapeException. The module is of no use afterwards.
     """
     mode = FakeTensorMode()
+    tables: list[dict[str, Any]] = []
+    for holder in module.modules():
+        tables += [holder._parameters, holder._buffers]
     fakes = [
         (table, name, tensor, mode.from_tensor(tensor.detach()))
-        for holder in module.modules()
-        for table in (holder._parameters, holder._buffers)
+        for table in tables
         for name, tensor in table.items()
         if tensor is not None
     ]
@@ -122,4 +125,4 @@ class _Kept:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
