@@ -42,6 +42,7 @@ def on_fake_gpu(module: nn.Module) -> Iterator[None]:
         mode,
         patch(f"{here}.amp.common.amp_definitely_not_available", return_value=False),
         patch(f"{here}.is_bf16_supported", return_value=True),
+        patch("linksim.selective_scan.triton.DEVICE", "cuda"),  # even where it is interpreted
     ):
         for table, name, tensor, fake in fakes:
             there = fake.to("cuda")
