@@ -1,0 +1,54 @@
+"""What needs no tracer, where there is none, and what a SITE.yaml may say."""
+
+import subprocess
+import sys
+
+import pytest
+
+from linksim.errors import InputError
+from linksim.link.site_settings import load_trace
+from tests.helpers.places import ROOT
+
+HIDDEN = """
+import sys
+from pathlib import Path
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("mitsuba", "drjit") or name.startswith("sionna.rt"):
+            raise ImportError(f"{name} is hidden")
+
+sys.meta_path.insert(0, Hidden())
+from linksim.cli.app import main
+from linksim.link.site import SiteChannel
+
+drawn = SiteChannel(site="munich", link_budget={"tx_power_dbm": 30}).draw([1], 10)
+assert drawn.h.isfinite().all()
+sys.argv = ["linksim", "trace", "scenarios/sites/munich.yaml"]
+main()
+"""
+
+
+def test_sites_need_no_tracer_and_trace_says_what_to_install() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HIDDEN], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "linksim[trace]" in done.stderr
+    assert "libllvm19" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("receivers", "said"),
+    [
+        ("{}", "0 of list, line and grid"),
+        ("{list: [[0, 0, 1]], line: {from: [0, 0, 1], to: [9, 0, 1]}}", "2 of list, line and grid"),
+        ("{grid: {center: [0, 0], size_m: [1e5, 1e5], spacing_m: 1}}", "at most 1,000,000"),
+    ],
+)
+def test_receivers_are_one_of_three(tmp_path, receivers, said) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(f"scene: munich\ntransmitter: [0, 0, 30]\nreceivers: {receivers}\n")
+    with pytest.raises(InputError, match=said):
+        load_trace(path)
