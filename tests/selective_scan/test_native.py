@@ -1,12 +1,13 @@
 """The native kernel against a float64 recurrence written out in recurrence.py."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
+from torch._inductor.utils import run_and_get_code
 from torch.utils.flop_counter import FlopCounterMode
 
 from linksim.errors import InputError
@@ -226,6 +227,23 @@ def test_compiles_as_one_graph() -> None:
     assert torch.equal(
         torch.autograd.grad(y.sum(), ahead.u)[0], torch.autograd.grad(wanted.sum(), ahead.u)[0]
     )
+
+
+@pytest.mark.slow
+def test_code_is_generated_around_it() -> None:
+    """One graph each way, whose generated code calls the operator and gives the same."""
+    case = random_case(1, 20, 16, 4, seed=1).cast(torch.float32)
+
+    def scan(u: Tensor) -> Tensor:
+        return selective_scan(u.sin(), *case.scan, delta_softplus=True, backend="native").exp()
+
+    def both(function: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.autograd.grad(function(case.u).sum(), case.u)[0]
+
+    gradient, code = run_and_get_code(both, torch.compile(scan, fullgraph=True))
+    torch.testing.assert_close(gradient, both(scan))
+    for name in ("selective_scan.default", "selective_scan_backward.default"):
+        assert sum(f"torch.ops.linksim.{name}(" in text for text in code) == 1
 
 
 def test_operators_keep_their_promises() -> None:
