@@ -5,7 +5,9 @@ Nothing else in linksim imports Sionna RT, Mitsuba or Dr.Jit.
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,16 +63,31 @@ def trace(settings: TraceSettings) -> Site:
 
 def _sionna_rt() -> Any:
     try:
-        import drjit as dr
-        import mitsuba as mi
+        with _silent():
+            import drjit as dr
+            import mitsuba as mi
 
-        mi.set_variant("llvm_ad_mono_polarized")
-        if float(dr.sum(mi.Float([1.0, 2.0]) * 2.0)[0]) != 6.0:
-            raise ImportError("Dr.Jit computes nothing")
-        import sionna.rt as rt
+            mi.set_variant("llvm_ad_mono_polarized")
+            if float(dr.sum(mi.Float([1.0, 2.0]) * 2.0)[0]) != 6.0:
+                raise ImportError("Dr.Jit computes nothing")
+            import sionna.rt as rt
     except (ImportError, RuntimeError, AttributeError) as error:
         raise InputError(f"{_NEEDS} ({one_line(error)[:160]})") from None
     return rt
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Dr.Jit writes its own lines to stderr, beside the error that it raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _load(rt: Any, name: str) -> tuple[Any, str]:
