@@ -52,3 +52,27 @@ def test_receivers_are_one_of_three(tmp_path, receivers, said) -> None:
     path.write_text(f"scene: munich\ntransmitter: [0, 0, 30]\nreceivers: {receivers}\n")
     with pytest.raises(InputError, match=said):
         load_trace(path)
+
+
+@pytest.mark.slow
+def test_scenes_and_positions_that_are_none_are_one_line(tmp_path) -> None:
+    """With Sionna RT and LLVM, as DRJIT_LIBLLVM_PATH names it; skipped without them."""
+    from linksim.link.tracing import trace
+
+    (tmp_path / "bad.xml").write_text("<scene")
+    inside = "[[-73.5, 163.5, 1.5], [0, 0, 1.5]]"
+    for scene, points, said in (
+        ("atlantis", "[[0, 0, 1.5]]", "no such file, and none of"),
+        (tmp_path / "bad.xml", "[[0, 0, 1.5]]", "no scene"),
+        ("munich", inside, "is inside a building"),
+    ):
+        path = tmp_path / "site.yaml"
+        path.write_text(
+            f"scene: {scene}\ntransmitter: [8.5, 21, 30]\nreceivers: {{list: {points}}}\n"
+        )
+        with pytest.raises(InputError) as error:
+            trace(load_trace(path))
+        if "linksim[trace]" in str(error.value):
+            pytest.skip(str(error.value))
+        assert said in str(error.value)
+        assert "\n" not in str(error.value)
