@@ -124,7 +124,7 @@ class Scenario(Settings):
     images: ImagesSettings = ImagesSettings()
     channel: Annotated[tuple[Channel, ...], BeforeValidator(_channel_entries), Field(min_length=1)]
     equalizer: Equalizer | None = None
-    snr_db: SnrList | tuple[()] = ()
+    snr_db: SnrList = ()
     cbr: CbrList
     snr_knowledge: KnowledgeList | None = None
     trials: PositiveInt = Field(default=1, le=MAX_TRIALS)

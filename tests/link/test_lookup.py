@@ -51,7 +51,10 @@ ABSTRACT = "from linksim import FlatChannel\nclass Half(FlatChannel):\n    pass\
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"type": "water"}, "unknown channel 'water'; allowed are awgn, ofdm, rayleigh, rician, p"),
+        (
+            {"type": "water"},
+            "unknown channel 'water'; allowed are awgn, ofdm, rayleigh, rician, site",
+        ),
         ({"type": 3}, "is no channel; wanted is {type: …}"),
         ({}, "is no channel"),
         (7, "7 is no channel"),
