@@ -54,7 +54,7 @@ def test_the_same_latent_and_images() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adjscc", "deepjscc"])
+@pytest.mark.parametrize("name", ["adjscc", "deepjscc", "mambajscc"])
 def test_translated_for_this_machine(name: str) -> None:
     plain, translated = (
         codec_from_settings(CodecSettings(codec=name, preset="small")) for _ in range(2)
