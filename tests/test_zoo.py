@@ -1,6 +1,7 @@
 """The shipped weights: they load, say where they come from, and get better with the SNR."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from linksim.settings import CodecSettings
 from linksim.training.recipe import Recipe
 from linksim.units import symbol_budget
 from linksim.zoo import weights_path, zoo_names
+from tests.helpers.places import ROOT
 
 SIDE = 128
 
@@ -131,3 +133,13 @@ def test_the_card_is_whole(name: str) -> None:
 def test_names_of_weights_are_no_paths(name: str) -> None:
     with pytest.raises(InputError, match=r"no weights 'zoo:.*'; allowed are zoo:adjscc-small-awgn"):
         weights_path(name)
+
+
+def test_weights_that_shipped_files_name_are_there() -> None:
+    named = {
+        name
+        for path in sorted((ROOT / "scenarios").rglob("*.yaml"))
+        for name in re.findall(r"zoo:[\w-]+", path.read_text())
+    }
+    assert named
+    assert not named - set(zoo_names())
