@@ -13,6 +13,9 @@ from linksim.images.reading import FILE_TYPES
 _PICTURES = frozenset(
     (".bpg", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jxl", ".nef", ".psd", ".svg")
 )
+MAX_FOLDERS = 20_000
+"""Folders below the one that is named; more than that is a whole disk, not a data set."""
+
 _KINDS = 8  # that are named in a line
 _TWICE = "linked to a second time"
 _log = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class _Listing:
     def __init__(self, root: Path) -> None:
         self.images: list[Path] = []
         self.left_out: Counter[str] = Counter()
+        self._root, self._folders = root, 0
         self._seen: set[tuple[int, int]] = set()
         self._links: list[Path] = []
         self._walk(root, linked=False)
@@ -65,6 +69,12 @@ class _Listing:
             here = pending.pop()
             if not self._is_new(here):
                 continue
+            self._folders += 1
+            if self._folders > MAX_FOLDERS:
+                raise InputError(
+                    f"images: {self._root}: more than {MAX_FOLDERS:,} folders below it, {here} among "
+                    "them; name the one that holds the images"
+                )
             for entry in _entries(here):
                 path = here / entry.name
                 if entry.name.startswith("."):

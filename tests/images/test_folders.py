@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from linksim.errors import InputError
+from linksim.images import folders
 from linksim.images.sets import open_images
 
 
@@ -133,3 +134,13 @@ def test_class_folders_may_be_linked_and_hold_hidden_ones(tmp_path: Path) -> Non
     (tmp_path / "data" / "eel").mkdir()
     with pytest.raises(InputError, match="eel: no image files in this folder of a class"):
         open_images("classes", root=tmp_path / "data")
+
+
+def test_a_whole_disk_is_no_folder_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "MAX_FOLDERS", 20)
+    for i in range(20):
+        (tmp_path / f"{i}").mkdir()
+    with pytest.raises(InputError, match="more than 20 folders below it, .* among them; name the"):
+        open_images("folder", root=tmp_path)
