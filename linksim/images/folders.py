@@ -72,8 +72,8 @@ class _Listing:
             self._folders += 1
             if self._folders > MAX_FOLDERS:
                 raise InputError(
-                    f"images: {self._root}: more than {MAX_FOLDERS:,} folders below it, {here} among "
-                    "them; name the one that holds the images"
+                    f"images: {self._root}: more than {MAX_FOLDERS:,} folders below it, {here} "
+                    "among them; name the one that holds the images"
                 )
             for entry in _entries(here):
                 path = here / entry.name

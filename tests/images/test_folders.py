@@ -142,5 +142,5 @@ def test_a_whole_disk_is_no_folder_of_images(
     monkeypatch.setattr(folders, "MAX_FOLDERS", 20)
     for i in range(20):
         (tmp_path / f"{i}").mkdir()
-    with pytest.raises(InputError, match="more than 20 folders below it, .* among them; name the"):
+    with pytest.raises(InputError, match=r"more than 20 folders below it, .* among them; name the"):
         open_images("folder", root=tmp_path)
