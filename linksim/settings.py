@@ -47,18 +47,19 @@ class Settings(BaseModel):
 
 def _holds_numbers(annotation: Any) -> bool:
     """Whether a field's type has numbers in it, and neither free text nor truth values."""
-    leaves = set(_leaves(annotation))
+    leaves = set(plain_types(annotation))
     return bool(leaves & {int, float}) and not leaves & {str, bool, Any}
 
 
-def _leaves(annotation: Any) -> Iterator[Any]:
+def plain_types(annotation: Any) -> Iterator[Any]:
+    """The plain types in an annotation; of a literal there are none."""
     if get_origin(annotation) is Literal:
         return
     parts = get_args(annotation)
     if not parts:
         yield annotation
     for part in parts[:1] if get_origin(annotation) is Annotated else parts:
-        yield from _leaves(part)
+        yield from plain_types(part)
 
 
 def _refuse_guesses(key: str, value: Any) -> None:

@@ -2,10 +2,9 @@
 
 import importlib.util
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import pytest
 import yaml
@@ -13,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 import linksim
 from linksim.link.lookup import Channel
+from linksim.settings import plain_types
 from linksim.training.recipe import load_recipe
 from linksim.training.train import train
 from tests.helpers.places import ROOT
@@ -43,23 +43,12 @@ KEYS = [
 ]
 
 
-def leaves(annotation: Any) -> Iterator[Any]:
-    """The plain types in an annotation."""
-    if get_origin(annotation) is Literal:
-        return
-    parts = get_args(annotation)
-    if not parts:
-        yield annotation
-    for part in parts[:1] if get_origin(annotation) is Annotated else parts:
-        yield from leaves(part)
-
-
 @pytest.mark.parametrize(("model", "field", "key"), KEYS)
 def test_every_scenario_key_is_documented(model: type[BaseModel], field: Any, key: str) -> None:
     entry = HOOKS.about_key(ABOUT, model, key)
     assert entry is not None, f"docs/scenario_keys.yaml says nothing of {model.__name__}.{key}"
     assert set(entry) == {"unit", "example"}
-    numeric = set(leaves(field.annotation)) & {int, float}
+    numeric = set(plain_types(field.annotation)) & {int, float}
     assert entry["unit"] or key == "seed" or not numeric, f"{key} is a number and has no unit"
     TypeAdapter(Annotated[field.annotation, field.description, *field.metadata]).validate_python(
         entry["example"]

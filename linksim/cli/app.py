@@ -47,6 +47,13 @@ OutOption = Annotated[Path, typer.Option(help="Folder for result folders.")]
 CompileOption = Annotated[
     bool, typer.Option("--compile", help="torch.compile neural codecs: minutes, then faster.")
 ]
+BatchOption = Annotated[int, typer.Option(min=1, help="Images that go through together.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes that share the points, by Dask.")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if any.")]
 
 
@@ -63,19 +70,15 @@ def run(
     out: OutOption = Path("results"),
     device: DeviceOption = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through together.")] = 1,
+    batch_size: BatchOption = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute finished points again, replace tables.")
     ] = False,
     dry: Annotated[
         bool, typer.Option("--dry", help="Say what would be computed, and how long it takes.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the points, by Dask.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
-    ] = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
     compiled: CompileOption = False,
     draws: Annotated[
         str, typer.Option(help="Where fading and noise are drawn: cpu, or device (other rows).")
@@ -171,13 +174,9 @@ def benchmark(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of results files.")] = Path("results/benchmark"),
     device: DeviceOption = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through together.")] = 1,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the points, by Dask.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler, as tcp://host:8786, in their place.")
-    ] = None,
+    batch_size: BatchOption = 1,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Send a codec through the frozen protocols of linksim-bench, beside its references.
 

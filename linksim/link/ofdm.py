@@ -194,6 +194,16 @@ class OfdmChannel(ChannelSettings):
         return self
 
     @property
+    def grid_name(self) -> str:
+        """The grid and the antennas in words, the end of ``fading_name``."""
+        tx, rx = self.array
+        return (
+            f"{self.subcarriers}x{self.symbols_per_slot}, "
+            f"{self.subcarrier_spacing_khz:.12g} kHz, prefix {self.cyclic_prefix_us:.12g} us"
+            + (f", {tx}x{rx} antennas" if self.antennas else "")
+        )
+
+    @property
     def medium_name(self) -> str:
         """The settings in words."""
         pilots = "no pilots"
@@ -326,12 +336,9 @@ class Ofdm(OfdmChannel):
     @property
     def fading_name(self) -> str:
         """All that determines h, in words: pilots and estimation meet the same fading."""
-        tx, rx = self.array
         return (
             f"{self.model}, {self.delay_spread_ns:.12g} ns, {self.carrier_ghz:.12g} GHz, "
-            f"{self.speed_mps:.12g} m/s, {self.subcarriers}x{self.symbols_per_slot}, "
-            f"{self.subcarrier_spacing_khz:.12g} kHz, prefix {self.cyclic_prefix_us:.12g} us"
-            + (f", {tx}x{rx} antennas" if self.antennas else "")
+            f"{self.speed_mps:.12g} m/s, {self.grid_name}"
         )
 
     @property

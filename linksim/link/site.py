@@ -91,13 +91,7 @@ class SiteChannel(OfdmChannel):
     @property
     def fading_name(self) -> str:
         """The site and the grid."""
-        tx, rx = self.array
-        return (
-            f"{self.site.stem}, {self.data.digest[:12]}, "
-            f"{self.subcarriers}x{self.symbols_per_slot}, {self.subcarrier_spacing_khz:.12g} kHz, "
-            f"prefix {self.cyclic_prefix_us:.12g} us"
-            + (f", {tx}x{rx} antennas" if self.antennas else "")
-        )
+        return f"{self.site.stem}, {self.data.digest[:12]}, {self.grid_name}"
 
     @property
     def medium_name(self) -> str:

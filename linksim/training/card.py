@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from linksim.neural_codec import read_weights_metadata
 from linksim.provenance import machine, versions
 from linksim.training.recipe import Recipe
@@ -51,10 +54,18 @@ def pixels_of(card: Mapping[str, Any]) -> int:
     """
     if "pixels_seen" in card:
         return int(card["pixels_seen"]) + int(card["pixels_seen_before"])
-    images = card["recipe"]["images"]
-    crop, last = images["crop"], images.get("last")
-    large = last["steps"] * card["recipe"]["batch_size"] if last else 0
-    return int((card["images_seen"] - large) * crop**2 + (large * last["crop"] ** 2 if last else 0))
+    steps = int(card["images_seen"]) // int(card["recipe"]["batch_size"])
+    return int(pixels_after(card["recipe"], np.array(steps)))
+
+
+def pixels_after(recipe: Mapping[str, Any], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels of all crops of so many steps, by a card's recipe, for cards that do not say it; the
+    last steps are those of ``images.last``."""
+    images = recipe["images"]
+    last = images.get("last") or {"crop": images["crop"], "steps": 0}
+    large = np.maximum(steps - (recipe["steps"] - last["steps"]), 0)
+    area: NDArray[np.int64] = (steps - large) * images["crop"] ** 2 + large * last["crop"] ** 2
+    return area * int(recipe["batch_size"])
 
 
 def _pixels_before(recipe: Recipe) -> int:

@@ -11,7 +11,7 @@ import pandas as pd
 from linksim.errors import InputError
 from linksim.files.tables import read_table
 from linksim.neural_codec import read_weights_metadata
-from linksim.training.card import pixels_of
+from linksim.training.card import pixels_after, pixels_of
 from linksim.zoo import weights_path
 
 PAPER_GIGAPIXELS = 50.0
@@ -117,16 +117,7 @@ def _validations(path: Path, card: Mapping[str, Any]) -> pd.DataFrame:
     if measured.empty:
         raise InputError(f"{path.with_suffix('.csv')}: no validation in it")
     if "gigapixels" in measured:
-        pixels = measured["gigapixels"] * 1e9
-    else:
-        pixels = _pixels_at(measured["step"], card["recipe"])
+        pixels = (measured["gigapixels"] * 1e9).to_numpy()
+    else:  # of curves that do not say it; there, steps are counted from 0
+        pixels = pixels_after(card["recipe"], measured["step"].to_numpy() + 1)
     return pd.DataFrame({"pixels": pixels, "psnr": measured["val_psnr"]})
-
-
-def _pixels_at(steps: pd.Series, recipe: Mapping[str, Any]) -> pd.Series:
-    """Of curves that do not say it; there, steps are counted from 0."""
-    images, done = recipe["images"], steps + 1
-    last = images.get("last") or {"crop": images["crop"], "steps": 0}
-    large = (done - (recipe["steps"] - last["steps"])).clip(lower=0)
-    area: pd.Series = (done - large) * images["crop"] ** 2 + large * last["crop"] ** 2
-    return area * int(recipe["batch_size"])
