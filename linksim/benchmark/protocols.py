@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from linksim.errors import InputError
 from linksim.files.strict_yaml import read_mapping
 from linksim.images.sets import open_images
+from linksim.link.site_file import load_site
 from linksim.settings import CodecSettings, first_error, load_settings
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.shipped import scenario_folder
@@ -51,7 +52,8 @@ class Entrant(CodecSettings):
 class Protocol:
     """One of the benchmark's scenarios, its codecs left open.
 
-    images: their names. digest: of what it says and of the pixels of its images, 64 hex digits.
+    images: their names. digest: of what it says, of the pixels of its images and of the site that
+    it is over, 64 hex digits.
     """
 
     name: str
@@ -100,6 +102,8 @@ def _protocol(path: Path) -> Protocol:
     images = open_images(**keys["images"])
     for item in images:
         digest.update(item.name.encode() + item.image.numpy().tobytes())
+    if keys["channel"]["type"] == "site":
+        digest.update(load_site(keys["channel"]["site"]).digest.encode())
     about = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
     return Protocol(
         name=path.stem, about=about, keys=keys, images=images.names, digest=digest.hexdigest()

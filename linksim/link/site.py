@@ -15,11 +15,8 @@ from torch import Tensor
 from linksim.link.channel import Realisation
 from linksim.link.ofdm import OfdmChannel, OfdmRealisation
 from linksim.link.ofdm_mimo import OfdmMimoRealisation
-from linksim.link.site_file import Site, load_site, site_path
+from linksim.link.site_file import NO_PATH_DB, Site, load_site, site_path
 from linksim.settings import Db, Settings
-
-NO_PATH_DB = -100.0
-"""The SNR where nothing arrives: picture quality is that of noise."""
 
 _BOLTZMANN, _KELVIN = 1.380649e-23, 290.0
 

@@ -17,6 +17,9 @@ from linksim.files import write_atomically
 SITES = Path(__file__).parents[1] / "data" / "sites"
 """Where the shipped sites lie."""
 
+NO_PATH_DB = -100.0
+"""The SNR where nothing arrives: picture quality is that of noise."""
+
 Floats = NDArray[np.float32]
 
 _FORMAT = 1

@@ -35,7 +35,8 @@ class Grid(Settings):
     """Positions under the open sky of a rectangle; each moves where chance sends it.
 
     center: x and y of the middle. size_m: from west to east, and from south to north.
-    height_m: over the ground. count: so many of them, drawn by the seed; all if left out.
+    height_m: over the ground. count: so many of them, drawn by the seed, in the order drawn: the
+    first ones are a sample of the street too; all, row by row, if left out.
     """
 
     center: tuple[_Metres, _Metres]

@@ -19,7 +19,7 @@ from linksim.errors import InputError, one_line
 from linksim.link.site_file import Site
 from linksim.link.site_settings import Grid, TraceSettings
 
-_TOGETHER = 256  # receivers a trace
+_MOST_LANES = 20_000_000  # rays, bounces and receivers at a time: some gigabytes of memory
 _MARGIN_M, _PIXEL_M = 40.0, 1.0
 _ABOVE_M = 1.0
 _NEEDS = (
@@ -192,7 +192,7 @@ def _grid(grid: Grid, rays: _Rays, seed: int) -> tuple[Floats, Floats]:
         raise InputError("receivers.grid: no point of it is under the open sky")
     rng = np.random.default_rng(seed)
     if grid.count is not None and grid.count < len(points):
-        points = points[np.sort(rng.choice(len(points), grid.count, replace=False))]
+        points = points[rng.choice(len(points), grid.count, replace=False)]
     turns = rng.uniform(0, 2 * np.pi, len(points))
     headings = np.column_stack([np.cos(turns), np.sin(turns), np.zeros(len(points))])
     return points, (grid.speed_mps * headings).astype(np.float32)
@@ -242,10 +242,11 @@ def _traced(
         )
         setattr(scene, name, array)
     scene.add(rt.Transmitter("transmitter", position=list(settings.transmitter)))
-    solver = rt.PathSolver()
-    for start in range(0, len(positions), _TOGETHER):
+    solver = rt.PathSolver(deterministic=True)
+    together = max(1, _MOST_LANES // (settings.rays * max(1, settings.max_depth)))
+    for start in range(0, len(positions), together):
         names = []
-        for place in range(start, min(start + _TOGETHER, len(positions))):
+        for place in range(start, min(start + together, len(positions))):
             names.append(f"receiver {place}")
             scene.add(
                 rt.Receiver(

@@ -39,7 +39,7 @@ from linksim.plot.look import GREY, Look, codec_looks, legend_below, wrapped
 from linksim.plot.outage import draw_distribution
 from linksim.plot.pictures import picture_facets, picture_grid
 from linksim.plot.published import points_over, read_published
-from linksim.plot.street import street_figure
+from linksim.plot.street import site_names_of, street_figure
 from linksim.results.folder import columns_of, read_manifest, result_folders
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
@@ -236,12 +236,10 @@ def _plot_streets(result: _Result) -> Iterator[Path]:
     """The first metric on the map of each site, at each CBR."""
     if not (result.folder / "manifest.json").is_file():
         return
-    settings = read_manifest(result.folder).get("scenario", {}).get("channel", [])
-    channels, column = list(result.summary["channel"].unique()), result.columns[0]
+    manifest, column = read_manifest(result.folder), result.columns[0]
     sites = {
-        channel: load_site(one["site"])
-        for channel, one in zip(channels, settings, strict=False)
-        if one.get("type") == "site"
+        channel: load_site(name)
+        for channel, name in site_names_of(manifest, result.summary).items()
     }
     if not sites:
         return
@@ -251,8 +249,11 @@ def _plot_streets(result: _Result) -> Iterator[Path]:
         channel, cbr = str(group["channel"].iloc[0]), float(group["cbr"].iloc[0])
         if channel in sites:
             images = group["image"].nunique()
-            title = wrapped(f"{channel}, CBR {ratio(cbr)}, mean of {images} images", 130)
-            figure = street_figure(group, sites[channel], column, result.looks, title)
+            mean = f", mean of {images} images" if images > 1 else ""
+            title = wrapped(f"{channel}, CBR {ratio(cbr)}{mean}", 90)
+            targets = result.summary.get(f"{column.name}_target")
+            target = None if targets is None else float(targets.iloc[0])
+            figure = street_figure(group, sites[channel], column, result.looks, title, target)
             stem = f"{column.name}_street" + (f"_{number}" if number > 1 else "")
             yield from save_figure(figure, result.folder / "figures" / stem)
 

@@ -1,12 +1,12 @@
 """A street from above: a metric at every position, a map a codec, and how two codecs differ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from linksim.link.site_file import Site
+from linksim.link.site_file import NO_PATH_DB, Site
 from linksim.metrics.table import Column
 from linksim.plot.look import GREY, TEXT_INCHES, Look, wrapped
 
@@ -14,88 +14,118 @@ if TYPE_CHECKING:  # matplotlib is imported only by what draws
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+BUILDING_M = 2.0
+"""What is higher is drawn as a building."""
+
 _MAPS, _DIFFERENCES = "viridis", "PuOr"  # told apart without red and green
 _COLUMNS = 3
-_BUILDING_M = 2.0
-_EDGE = "0.45"
+_EDGE, _HOLLOW = "0.45", "0.5"
+_DOT, _SMALL_DOT = 14, 7
 _SCALE_SHARE = 0.25  # of the map's width, that the scale bar takes at most
 
 
 def street_figure(
-    rows: pd.DataFrame, site: Site, column: Column, looks: Mapping[str, Look], title: str
+    rows: pd.DataFrame,
+    site: Site,
+    column: Column,
+    looks: Mapping[str, Look],
+    title: str,
+    target: float | None = None,
 ) -> "Figure":
     """Maps of a channel's rows: one a codec that is no bound, the first one's difference from the
-    last one, and the distribution over positions of them all.
+    last one, and the distribution over positions of them all, with the target of outage.
 
-    A position shows the mean over its images; one without a finite value is a cross.
+    A position shows the mean over its images; one without a path is hollow, and one without a
+    finite value is a cross.
     """
     from matplotlib.figure import Figure
 
     values = rows.pivot_table(index="position", columns="label", values=column.name, dropna=False)
-    places = rows.drop_duplicates("position").set_index("position").loc[values.index]
     codecs = [codec for codec in looks if codec in values and not looks[codec].dashes]
-    count = len(codecs) + (len(codecs) > 1) + 1
-    lines = -(-count // _COLUMNS)
+    columns = min(_COLUMNS, len(codecs))
+    count = len(codecs) + (len(codecs) > 1)
+    lines = count // columns + 1
     height, width = (side * site.pixel_m for side in site.heights.shape)
-    panel = TEXT_INCHES / _COLUMNS
-    size = (TEXT_INCHES, lines * (panel * height / width + 0.45) + 0.35)
+    size = (TEXT_INCHES, lines * (TEXT_INCHES / columns * height / width + 0.5) + 0.35)
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=6.5, color=GREY)
-    panels = list(figure.subplots(lines, _COLUMNS, squeeze=False).flat)
-    for unused in panels[count:]:
-        unused.set_visible(False)
+    grid = figure.add_gridspec(lines, columns)
+    panels = [figure.add_subplot(grid[divmod(place, columns)]) for place in range(count)]
     shown = values[codecs].to_numpy()
     low, high = np.nanpercentile(shown[np.isfinite(shown)], [1, 99]) if len(shown) else (0, 1)
     for axes, codec in zip(panels, codecs, strict=False):
-        dots = _map(axes, site, places, values[codec], (low, high), _MAPS)
+        dots = _map(axes, site, rows, values[codec], (low, high), _MAPS)
         axes.set_title(wrapped(codec, 34), loc="left", fontsize=8)
-    _legend(panels[0], site)
-    figure.colorbar(dots, ax=panels[: len(codecs)], shrink=0.85, pad=0.01, label=column.axis)
+    _colour_bar(figure, dots, panels[: len(codecs)], column.axis)
     if len(codecs) > 1:
         gap = values[codecs[0]] - values[codecs[-1]]
         most = float(np.nanpercentile(gap.abs(), 98)) or 1.0
-        axes = panels[len(codecs)]
-        dots = _map(axes, site, places, gap, (-most, most), _DIFFERENCES)
-        axes.set_title(wrapped(f"{codecs[0]} − {codecs[-1]}", 34), loc="left", fontsize=8)
-        figure.colorbar(dots, ax=axes, shrink=0.85, pad=0.02)
-    _distribution(panels[count - 1], values, column, looks)
+        dots = _map(panels[-1], site, rows, gap, (-most, most), _DIFFERENCES)
+        panels[-1].set_title(wrapped(f"{codecs[0]} − {codecs[-1]}", 34), loc="left", fontsize=8)
+        _colour_bar(figure, dots, panels[-1:], f"Difference in {column.axis}")
+    _scale_bar(panels[0])
+    _legend(figure, panels[0], len(values))
+    line, first = divmod(count, columns)
+    _distribution(figure.add_subplot(grid[line, first:]), values, column, looks, target)
     return figure
+
+
+def site_names_of(manifest: Mapping[str, Any], table: pd.DataFrame) -> dict[str, str]:
+    """Of a result's channels that are over a site: its name or file, by the channel's label."""
+    settings = manifest.get("scenario", {}).get("channel", [])
+    return {
+        channel: str(one["site"])
+        for channel, one in zip(table["channel"].unique(), settings, strict=False)
+        if isinstance(one, dict) and one.get("type") == "site"
+    }
+
+
+def without_path(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Of each row, whether its position is one that nothing arrives at."""
+    return rows["position_snr_db"] <= NO_PATH_DB
 
 
 def _map(
     axes: "Axes",
     site: Site,
-    places: pd.DataFrame,
+    rows: pd.DataFrame,
     values: "pd.Series[float]",
     limits: tuple[float, float],
     colours: str,
 ) -> Any:
     """Buildings, transmitter and positions; gives the dots, for a colour bar."""
-    rows, columns = site.heights.shape
-    x = site.corner[0] + (np.arange(columns) + 0.5) * site.pixel_m
-    y = site.corner[1] + (np.arange(rows) + 0.5) * site.pixel_m
+    east, north = (
+        corner + (np.arange(side) + 0.5) * site.pixel_m
+        for corner, side in zip(site.corner, site.heights.shape[::-1], strict=True)
+    )
     top = float(site.heights.max())
-    if top > _BUILDING_M:
-        levels = [_BUILDING_M, *(level for level in (15, 25, 40) if level < top), top + 1]
+    if top > BUILDING_M:
+        levels = [BUILDING_M, *(level for level in (15, 25, 40) if level < top), top + 1]
         greys = [str(0.90 - 0.06 * step) for step in range(len(levels) - 1)]
-        axes.contourf(x, y, site.heights, levels=levels, colors=greys, zorder=1)
+        axes.contourf(east, north, site.heights, levels=levels, colors=greys, zorder=1)
         axes.contour(
-            x, y, site.heights, levels=[_BUILDING_M], colors="0.7", linewidths=0.3, zorder=1
+            east, north, site.heights, levels=[BUILDING_M], colors="0.7", linewidths=0.3, zorder=1
         )
-    known = np.isfinite(values.to_numpy(np.float64))
+    places = rows.drop_duplicates("position").set_index("position").loc[values.index]
+    finite, dark = np.isfinite(values.to_numpy(np.float64)), without_path(places).to_numpy()
+    x, y = places["x_m"], places["y_m"]
+    axes.scatter(x[dark], y[dark], s=_SMALL_DOT, facecolors="white", edgecolors=_HOLLOW,
+                 linewidths=0.5, zorder=3, label="no path")  # fmt: skip
+    lost = ~finite & ~dark
+    axes.scatter(x[lost], y[lost], marker="x", s=10, c="0.3", lw=0.6, zorder=3, label="no value")
+    known = finite & ~dark
     dots = axes.scatter(
-        places["x_m"][known],
-        places["y_m"][known],
+        x[known],
+        y[known],
         c=values[known],
-        s=13,
+        s=_DOT,
         cmap=colours,
         vmin=limits[0],
         vmax=limits[1],
         edgecolors=_EDGE,
         linewidths=0.25,
-        zorder=3,
+        zorder=4,
     )
-    axes.scatter(places["x_m"][~known], places["y_m"][~known], marker="x", s=10, c="0.3", lw=0.6)
     axes.plot(
         *site.transmitter[:2],
         marker="^",
@@ -103,11 +133,13 @@ def _map(
         color="white",
         markeredgecolor="black",
         markeredgewidth=0.9,
-        zorder=4,
+        linestyle="none",
+        zorder=5,
+        label="transmitter",
     )
     axes.set_aspect("equal")
-    axes.set_xlim(x[0], x[-1])
-    axes.set_ylim(y[0], y[-1])
+    axes.set_xlim(east[0], east[-1])
+    axes.set_ylim(north[0], north[-1])
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(True)
@@ -115,25 +147,55 @@ def _map(
     return dots
 
 
-def _legend(axes: "Axes", site: Site) -> None:
-    """A scale bar, and which mark is the transmitter."""
+def _colour_bar(figure: "Figure", dots: Any, panels: Sequence["Axes"], label: str) -> None:
+    """Below all panels that it holds for."""
+    share = 0.9 if len(panels) == 1 else 0.6
+    bar = figure.colorbar(dots, ax=list(panels), location="bottom", shrink=share, pad=0.02,
+                          aspect=len(panels) * 18)  # fmt: skip
+    bar.set_label(label, fontsize=7)
+    bar.ax.tick_params(labelsize=6.5)
+    bar.outline.set_visible(False)
+
+
+def _scale_bar(axes: "Axes") -> None:
+    """In the corner, under the dots."""
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
     round_lengths = [n * 10.0**k for k in range(5) for n in (1, 2, 5)]
     length = max((n for n in round_lengths if n <= _SCALE_SHARE * (east - west)), default=1.0)
-    left, low = west + 0.04 * (east - west), south + 0.05 * (north - south)
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-    axes.plot([left, left + length], [low, low], color="black", linewidth=1.6, zorder=5)
-    axes.text(left, low + 0.02 * (north - south), f"{length:g} m", fontsize=6.5, va="bottom",
-              bbox=box, zorder=5)  # fmt: skip
-    x, y = site.transmitter[:2]
-    axes.annotate("transmitter", (x, y), (0, 6), textcoords="offset points", fontsize=6.5,
-                  ha="center", va="bottom", bbox=box, zorder=5)  # fmt: skip
+    left, low = west + 0.03 * (east - west), south + 0.035 * (north - south)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
+    axes.plot([left, left + length], [low, low], color="black", linewidth=1.6, zorder=2)
+    axes.text(left + length + 0.02 * (east - west), low, f"{length:g} m", fontsize=6.5,
+              va="center", bbox=box, zorder=2)  # fmt: skip
+
+
+def _legend(figure: "Figure", axes: "Axes", positions: int) -> None:
+    """What the marks of the maps are, over them: those that are there."""
+    handles, labels = axes.get_legend_handles_labels()
+    shown = []
+    for handle, label in zip(handles, labels, strict=True):
+        count = len(handle.get_offsets()) if label != "transmitter" else 0
+        if label == "transmitter":
+            shown.append((handle, label))
+        elif count:
+            shown.append((handle, f"{label} ({count} of {positions} positions)"))
+    figure.legend(
+        *zip(*shown, strict=True), loc="upper right", ncols=len(shown), frameon=False, fontsize=6.5
+    )
 
 
 def _distribution(
-    axes: "Axes", values: pd.DataFrame, column: Column, looks: Mapping[str, Look]
+    axes: "Axes",
+    values: pd.DataFrame,
+    column: Column,
+    looks: Mapping[str, Look],
+    target: float | None,
 ) -> None:
     """How much of the street is not better, a line a codec."""
+    if target is not None:
+        axes.axvline(target, color="0.6", linewidth=0.8)
+        axes.annotate("target of outage", (target, 1), (2, -2), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", fontsize=6.5, color=GREY, va="top")  # fmt: skip
     for codec, look in looks.items():
         if codec not in values:
             continue
@@ -147,7 +209,7 @@ def _distribution(
         if look.dashes:
             line.set_dashes(look.dashes)
     axes.set_ylim(0, 1)
-    axes.set_title("Share of the street that is not better", loc="left", fontsize=8)
+    axes.set_title("Share of all positions that are not better", loc="left", fontsize=8)
     axes.set_xlabel(column.axis)
     axes.grid(color="0.9", linewidth=0.5)
     axes.legend(frameon=False, fontsize=6, loc="upper left" if column.sign > 0 else "lower right")

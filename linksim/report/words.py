@@ -29,7 +29,7 @@ def told(manifest: Manifest) -> list[str]:
     return [
         f"{count} image{'s' if count > 1 else ''} ({images['source']}{size}) crossed "
         f"{_listed(names)}, with {repeats}; seed {scenario.get('seed', 0)}.",
-        f"SNR (Es/N0 per complex channel use) {_span(scenario['snr_db'])} dB; bandwidth (CBR, "
+        f"SNR (Es/N0 per complex channel use) {_snrs(scenario['snr_db'])}; bandwidth (CBR, "
         f"channel uses per source value) {_listed([ratio(cbr) for cbr in scenario['cbr']])}.",
         "Every codec meets the same images, fades and noise, so that differences are paired; all "
         "channel uses count, pilots, parity and padding included.",
@@ -69,6 +69,11 @@ def provenance(manifest: Manifest) -> str:
 def _side(side: Any) -> str:
     height, width = side if isinstance(side, Sequence) else (side, side)
     return f"{height}x{width}"
+
+
+def _snrs(values: Sequence[float]) -> str:
+    """Without any, the channel has its own."""
+    return f"{_span(values)} dB" if values else "as the link budget gives it at each position"
 
 
 def _span(values: Sequence[float]) -> str:

@@ -14,10 +14,12 @@ from linksim.metrics.table import Column
 from linksim.plot.facets import interval_over
 from linksim.plot.look import codec_looks
 from linksim.plot.published import read_published
+from linksim.plot.street import site_names_of
 from linksim.report.charts import ChartSet, curves, outage_distributions, quality_against_cost
 from linksim.report.ledger import ledger
 from linksim.report.page import render, script_safe
 from linksim.report.pictures import embedded
+from linksim.report.street import streets
 from linksim.report.words import codec_lines, provenance, told
 from linksim.results.folder import columns_of, read_manifest, result_folders
 
@@ -76,6 +78,7 @@ def write_report(folder: Path) -> Path:
             [] if costs is None else _plain(quality_against_cost(summary, costs, columns, looks))
         ),
         "outage": _plain(outage_distributions(rows, summary, columns, looks)),
+        "street": _plain(streets(site_names_of(manifest, summary), rows, columns, looks)),
         "gaps": _gap_lines(gaps),
         "pictures": [asdict(picture) for picture in pictures],
     }

@@ -169,7 +169,8 @@ def test_bad_input_is_one_line(tmp_path):
 def test_munich_is_shipped():
     assert "munich" in site_names()
     site = load_site("munich")
-    assert len(site.counts) >= 200
-    assert (Path(__file__).parents[2] / "linksim/data/sites/munich.npz").stat().st_size < 1e6
-    channel = SiteChannel(site="munich", link_budget={"tx_power_dbm": 30})
+    assert (site.counts > 0).sum() >= 200
+    assert (Path(__file__).parents[2] / "linksim/data/sites/munich.npz").stat().st_size < 1e5
+    grid = {"subcarrier_spacing_khz": 15, "cyclic_prefix_us": 4.69}
+    channel = SiteChannel(site="munich", link_budget={"tx_power_dbm": 30}, **grid)
     assert channel.draw([0], 10).h.isfinite().all()

@@ -22,7 +22,7 @@ sys.meta_path.insert(0, Hidden())
 from linksim.cli.app import main
 from linksim.link.site import SiteChannel
 
-drawn = SiteChannel(site="munich", link_budget={"tx_power_dbm": 30}).draw([1], 10)
+drawn = SiteChannel(site="munich", cyclic_prefix_us=4.69, subcarrier_spacing_khz=15).draw([1], 10)
 assert drawn.h.isfinite().all()
 sys.argv = ["linksim", "trace", "scenarios/sites/munich.yaml"]
 main()

@@ -14,9 +14,9 @@ from linksim.plot.curves import curve_figure
 from linksim.plot.facets import against_snr
 from linksim.plot.look import codec_looks
 from linksim.report.write import write_report
+from tests.helpers.html import data_of
 from tests.helpers.small import settings as scenario_of
 from tests.helpers.small import write_codec
-from tests.report.test_write import data_of
 
 PRINTABLE = st.characters(exclude_categories=("C", "Zl", "Zp"))
 LABELS = st.lists(st.text(PRINTABLE, min_size=1, max_size=12), min_size=2, max_size=4, unique=True)

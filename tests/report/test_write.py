@@ -16,6 +16,7 @@ from linksim.errors import InputError
 from linksim.files.tables import read_table, write_table
 from linksim.report.write import write_report, write_reports
 from tests.helpers.command_line import run
+from tests.helpers.html import data_of
 from tests.helpers.places import ROOT
 from tests.helpers.small import write_codec
 
@@ -26,14 +27,6 @@ EVIL = "<img src=x onerror=alert(1)>"
 @pytest.fixture
 def flagship(tmp_path: Path) -> Path:
     return Path(shutil.copytree(FLAGSHIP, tmp_path / "flagship"))
-
-
-def data_of(page: Path) -> dict[str, Any]:
-    """The JSON that a page carries."""
-    text = page.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found is not None
-    return dict(json.loads(found[1]))
 
 
 def relabelled(folder: Path, old: str, new: str) -> None:

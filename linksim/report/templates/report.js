@@ -30,6 +30,7 @@
     const chart = entry.charts[entry.select.value];
     const axis = { gridcolor: css("--grid"), zeroline: false, linecolor: css("--rule"), fixedrange: true };
     const layout = {
+      ...chart.layout,
       margin: { l: 56, r: 12, t: 10, b: 40 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
