@@ -171,14 +171,16 @@ def _scale_bar(axes: "Axes") -> None:
 
 def _legend(figure: "Figure", axes: "Axes", positions: int) -> None:
     """What the marks of the maps are, over them: those that are there."""
+    from matplotlib.collections import PathCollection
+
     handles, labels = axes.get_legend_handles_labels()
     shown = []
     for handle, label in zip(handles, labels, strict=True):
-        count = len(handle.get_offsets()) if label != "transmitter" else 0
-        if label == "transmitter":
+        dots = np.asarray(handle.get_offsets()) if isinstance(handle, PathCollection) else None
+        if dots is None:
             shown.append((handle, label))
-        elif count:
-            shown.append((handle, f"{label} ({count} of {positions} positions)"))
+        elif len(dots):
+            shown.append((handle, f"{label} ({len(dots)} of {positions} positions)"))
     figure.legend(
         *zip(*shown, strict=True), loc="upper right", ncols=len(shown), frameon=False, fontsize=6.5
     )

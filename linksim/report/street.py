@@ -38,7 +38,8 @@ def streets(
     for channel, name in sites.items():
         site = _site_if_there(name)
         own = rows[rows["channel"] == channel]
-        for cbr, group in own.groupby("cbr", sort=False):
+        for cbr in own["cbr"].unique().tolist():
+            group = own[own["cbr"] == cbr]
             charts: dict[str, Chart] = {}
             for column in columns:
                 charts |= _maps(group, site, column, looks)
