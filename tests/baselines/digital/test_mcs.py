@@ -1,11 +1,15 @@
 """Schemes and the choice among them, against the standard and by hand."""
 
+import csv
+from math import log2
+from pathlib import Path
+
 import pytest
 
 from baselines.digital import mcs
 from baselines.digital.bler import MIN_BLER
 from baselines.digital.ldpc import TransportPlan, plan_transport
-from baselines.digital.mcs import MCS_TABLE, best_mcs, fixed_mcs, plans_by_payload
+from baselines.digital.mcs import MCS_TABLE, best_mcs, fixed_mcs, main, plans_by_payload
 from linksim.errors import InputError
 
 
@@ -108,3 +112,20 @@ def test_bad_schemes_are_refused_in_one_line(options: dict[str, object]) -> None
     with pytest.raises(InputError, match=r"allowed: ") as refusal:
         fixed_mcs(options)
     assert "\n" not in str(refusal.value)
+
+
+def test_the_command_writes_the_rates_of_all_schemes(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    channel = ["--channel", "{type: awgn}", "--symbols", "500"]
+    main([*channel, "--snr-db", "0", "5", "--out", str(table)])
+    rows = list(csv.DictReader(table.open()))
+    plans = dict(plans_by_payload(500))
+    assert [float(row["snr_db"]) for row in rows] == [0.0] * len(plans) + [5.0] * len(plans)
+    for row in rows:
+        index, rate = int(row["mcs_index"]), float(row["bler"])
+        efficiency = int(row["bits_per_symbol"]) * float(row["code_rate"])
+        assert int(row["payload_bits"]) == plans[index].payload_bits
+        if efficiency > log2(1 + 10 ** (float(row["snr_db"]) / 10)):
+            assert rate == 1
+        elif efficiency < log2(1 + 10 ** (float(row["snr_db"]) / 10 - 0.25)):  # 2.5 dB less
+            assert rate == MIN_BLER
