@@ -20,7 +20,7 @@ from tests.helpers.small import write_codec
 
 DIGESTS = {
     "awgn": "5bb56c5898e2c47006c4eb0a2ca19f2637b2cea293eb3c1df490005424fa10a6",
-    "munich": "e23b6f40d11000017fb0e3f338ba333e6eb0c3795325faaa92aede7eb9d56940",
+    "munich": "b4e209aa8d14dcc042aabd2334d1f80ac43cd47997b3607a82371d3e1d208441",
     "one_fade": "a94a0b547002e068981fa66114759bf3fc5a8c945579e3f6f28bc46a6c3b4126",
     "rayleigh": "d93bbd277039f9ae46ef932608f7a9e8ee8b196c2a1e7611ea77d7f100ea303a",
     "tdl_c": "4c7c29bc86553b3620d2d33762ff5b314daad5eefe3b50b1298b79f28010dad7",
