@@ -315,9 +315,9 @@ class TransportChain:
         return torch.cat([bits for bits, _ in decoded]), torch.cat([ok for _, ok in decoded])
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=12)
 def transport_chain(plan: TransportPlan, *, iterations: int, device: str) -> TransportChain:
-    """A chain for a plan, built once."""
+    """A chain for a plan; each takes some 15 MB, so that few are kept."""
     return TransportChain(plan, iterations=iterations, device=device)
 
 
