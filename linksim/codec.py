@@ -14,6 +14,8 @@ What a codec may do, and what it may not:
   call. What it draws elsewhere, and what it remembers from one image to the next, makes rows depend
   on the order of work.
 - It is in evaluation mode, and so are the torch modules among its attributes.
+- What it makes is on the device of what it is handed. What it sets for the whole process (torch's
+  default type and device, the standard streams, the working folder) holds until its call ends.
 - It may report columns beside its images, under names that linksim does not fill itself.
 - An image that is not finite counts as failed. One of another type, shape or scale, such as 0..255,
   is refused, and so is a frame over its budget. An error that it raises ends the point, not the

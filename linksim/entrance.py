@@ -267,20 +267,19 @@ class PreparedRun:
         from linksim.results.folder import read_manifest
 
         try:
+            ours = json.loads(self.plan.scenario.model_dump_json(by_alias=True))
             manifest = read_manifest(self.folder)
             file, held = manifest.get("file"), manifest["scenario"]
-            ours = json.loads(self.plan.scenario.model_dump_json(by_alias=True))
-            for scenario in (held, ours):
-                scenario["images"].pop("limit", None)
+            other = [key for key in _SAME_MEASUREMENT if held.get(key) != ours[key]]
         except (InputError, KeyError, TypeError, AttributeError):
             return  # nothing there, or nothing that can be read: it is written anew
         if file is None or file == self.file:
             return
-        other = [key for key in _SAME_MEASUREMENT if held.get(key) != ours.get(key)]
         if other:
+            differs = "images differ" if other[0] == "images" else f"{other[0]} differs"
             raise InputError(
                 f"{self.folder} holds results of {file}, another scenario of the same name (its "
-                f"{other[0]} differs); give another --out, or --overwrite to replace its tables"
+                f"{differs}); give another --out, or --overwrite to replace its tables"
             )
         if held != ours:
             _log.warning("%s held the tables of %s; they are replaced", self.folder, file)

@@ -1,6 +1,7 @@
 """Errors in one line: those that a user can cause and can mend, and those of plug-ins."""
 
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -28,8 +29,9 @@ class PointsFailedError(RuntimeError):
 
 
 def one_line(error: BaseException) -> str:
-    """What another library's error says, without its line breaks."""
-    return " ".join(str(error).split())
+    """What another library's error says, without its line breaks and without addresses in memory,
+    which say nothing and differ each time."""
+    return _ADDRESS.sub("", " ".join(str(error).split()))
 
 
 def described(error: BaseException) -> str:
@@ -78,6 +80,7 @@ def _is_library(path: str) -> bool:
     return path.startswith(_LIBRARIES) or not _INSTALLED.isdisjoint(Path(path).parts)
 
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 _TURN_DIRECTION = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 _OURS = tuple(Path(__file__).parents[1] / name for name in ("linksim", "baselines"))
 _INSTALLED = frozenset(("site-packages", "dist-packages"))

@@ -95,6 +95,11 @@ class Counting:
         return f"{self._done} of {self._total} done, {left} left; {self._name}"
 
 
+def counted_images(count: int) -> str:
+    """1 image, 2 images."""
+    return f"{count} image" + ("" if count == 1 else "s")
+
+
 def in_words(seconds: float) -> str:
     """A duration: seconds up to 90 of them, then minutes, then hours."""
     if seconds < 90:

@@ -132,5 +132,11 @@ def test_a_folder_that_another_scenario_wrote(
     assert "out/same held the tables of a.yaml; they are replaced" in caplog.text
     linksim.run("b.yaml", "out", overwrite=True)
     linksim.run("b.yaml", "out", limit=1)
+    two = Path("b.yaml").read_text().replace("limit: 1", "limit: 2")
+    Path("d.yaml").write_text(two)
+    with pytest.raises(linksim.InputError, match=r"of b\.yaml, another .* \(its images differ\)"):
+        linksim.run("d.yaml", "out")
+    Path("b.yaml").write_text(two)  # the same scenario, changed, goes on
+    assert set(linksim.run("b.yaml", "out")["images"]) == {2}
     Path("out/same/manifest.json").write_text("[")
     linksim.run("a.yaml", "out")

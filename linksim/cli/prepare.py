@@ -6,7 +6,7 @@ from rich.console import Console
 
 from linksim.images.packed import write_packed
 from linksim.images.sets import open_images
-from linksim.progress import Counting
+from linksim.progress import Counting, counted_images
 
 
 def prepare_images(
@@ -18,7 +18,7 @@ def prepare_images(
     with Counting(console, "prepare", len(images)) as progress:
         size = write_packed(images, path, source=source, split=split, on_image=progress.advance)
     console.print(
-        f"{len(images)} images, {size / 1e6:.0f} MB, in {path}; train with: --data {path}",
+        f"{counted_images(len(images))}, {size / 1e6:.0f} MB, in {path}; train with: --data {path}",
         soft_wrap=True,
         highlight=False,
         markup=False,

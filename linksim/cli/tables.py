@@ -17,6 +17,7 @@ from rich.table import Table
 from linksim.files.tables import read_table
 from linksim.metrics.table import Column, all_columns, find_metric, own_columns
 from linksim.plot.facets import interval_over, ratio
+from linksim.progress import counted_images
 from linksim.results.failures import failed_in_words
 from linksim.sweep.scenario import Scenario
 from linksim.sweep.stopping import Until
@@ -37,9 +38,9 @@ def result_tables(
     """
     columns = all_columns(own_columns(scenario.metrics))
     column = columns[find_metric(scenario.metrics[0]).name]
-    images = int(summary["images"].iloc[0])
+    images = counted_images(int(summary["images"].iloc[0]))
     means = summary.assign(text=[_mean(line, column) for line in summary.to_dict("records")])
-    yield from _tables(f"{scenario.name}: mean {column.axis} of {images} images", means, width)
+    yield from _tables(f"{scenario.name}: mean {column.axis} of {images}", means, width)
     for written, target in (scenario.outage or {}).items():
         missed = columns[find_metric(written).name]
         rates = summary.assign(text=summary[f"{missed.name}_outage"].map("{:.3f}".format))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from linksim.errors import InputError
 from linksim.images.reading import FILE_TYPES
+from linksim.progress import counted_images
 
 _PICTURES = frozenset(
     (".bpg", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jxl", ".nef", ".psd", ".svg")
@@ -37,7 +38,7 @@ def image_files(root: Path) -> list[Path]:
             f"images: {root}: no image files in this folder; looked for {kinds}{left_out}"
         )
     if left_out:
-        _log.warning("images: %s: %d images%s", root, len(listing.images), left_out)
+        _log.warning("images: %s: %s%s", root, counted_images(len(listing.images)), left_out)
     return sorted(path.relative_to(root) for path in listing.images)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from linksim.errors import InputError, one_line
@@ -63,6 +63,8 @@ def read_image(
             pixels = _decoded(without_metadata(data), crop, max_pixels)
         except Exception:
             reason = one_line(error) or type(error).__name__
+            if isinstance(error, UnidentifiedImageError):
+                reason = f"wanted is one of {', '.join(_FORMATS)}"
             raise InputError(f"{path}: not a readable image ({reason})") from None
     return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from linksim.errors import InputError, PluginError, described
 from linksim.metrics.quality import Prepared, to_8_bits, without_autocast
 from linksim.metrics.table import Metric, find_metric
+from linksim.runtime.kept import process_kept
 
 KEPT_BYTES = 1024**3
 
@@ -64,11 +65,14 @@ class Meter:
             return metric.steps.compare(image, self._prepared(metric, reference, key))
         assert metric.function is not None
         try:
-            value = metric.function(image.clone(), to_8_bits(reference))
+            with process_kept():
+                value = metric.function(image.clone(), to_8_bits(reference))
         except (Exception, SystemExit) as error:
             raise PluginError(f"metric {metric.name}: {described(error)}") from error
-        if not isinstance(value, Tensor) or value.shape != (1,):
-            given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if not isinstance(value, Tensor) or value.shape != (1,) or value.is_meta:
+            given = type(value).__name__
+            if isinstance(value, Tensor):
+                given = f"{list(value.shape)} on {value.device.type}"
             raise PluginError(f"metric {metric.name}: gave {given} for one image; wanted is [B]")
         return value.detach().float()
 

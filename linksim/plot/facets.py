@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from linksim.files import distinct_slugs
+from linksim.progress import counted_images
 
 _MOST = 3  # figures of one kind: at the lowest, the middle and the highest value
 
@@ -183,8 +184,9 @@ def _few(summary: pd.DataFrame, column: str, *, sort: bool = False) -> pd.DataFr
 def _images(lines: pd.DataFrame, *, intervals: bool) -> str:
     count = int(lines["images"].max())
     if not intervals:
-        return f"{count} images, {lines['count'].max()} transmissions"
-    return "1 image" if count == 1 else f"{count} images · 95 % intervals {interval_over(lines)}"
+        return f"{counted_images(count)}, {lines['count'].max()} transmissions"
+    interval = "" if count == 1 else f" · 95 % intervals {interval_over(lines)}"
+    return counted_images(count) + interval
 
 
 def interval_over(lines: pd.DataFrame) -> str:

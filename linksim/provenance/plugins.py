@@ -16,10 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from linksim.errors import InputError, PluginError, described, one_line, place_of
-from linksim.provenance.sources import Sources, SourceTree
+from linksim.provenance.sources import Sources, SourceTree, is_users
+from linksim.runtime.kept import process_kept
 from linksim.runtime.seeding import derive_seed
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -81,18 +80,16 @@ def _entries(group: str) -> Mapping[str, EntryPoint]:
 
 @contextmanager
 def _told_as(what: str) -> Iterator[None]:
-    """Whatever an import raises, in one line; and the process's defaults as they were."""
-    dtype = torch.get_default_dtype()
+    """Whatever an import raises, in one line; and the process as it was."""
     try:
-        yield
+        with process_kept():
+            yield
     except InputError:
         raise
     except ModuleNotFoundError as error:
         raise PluginError(f"{what}: {one_line(error)}{_hidden(error)}") from error
     except (Exception, SystemExit) as error:
         raise PluginError(f"{what} cannot be imported: {described(error)}") from error
-    finally:
-        torch.set_default_dtype(dtype)
 
 
 def _hidden(error: ModuleNotFoundError) -> str:
@@ -149,13 +146,19 @@ def _import_module(name: str) -> ModuleType:
 
 def _forget_changed(sources: Sources, package: str) -> None:
     """Drop loaded modules of users that are not what their sources now are: a helper that was
-    edited, or that has the name of a helper of another file."""
+    edited, or that has the name of a helper of another file.
+
+    Raises InputError for a helper with the name of a library's module that is loaded: an import
+    would give the library's to whoever asks, or the helper to the library.
+    """
     for name, path in sources.files.items():
         for loaded in (name, f"{package}.{name}"):
             module = sys.modules.get(loaded)
             if module is None or name.partition(".")[0] == "linksim":
                 continue
             same_file = getattr(module, "__file__", None) == str(path)
+            if loaded == name and not same_file and not is_users(module):
+                raise InputError(f"{path} has the name of a library that is in use; rename it")
             if (
                 not same_file
                 or _digests.get(str(path), sources.digests[name]) != (sources.digests[name])

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 from linksim.errors import InputError
 from linksim.files import file_digest
@@ -126,6 +127,7 @@ class _Walk:
         self._digests: dict[str, str] = {}
         self._files: dict[str, Path] = {}
         self._packages: set[str] = set()
+        self._begun_at: Path | None = None
 
     def sources(self) -> Sources:
         return Sources(
@@ -135,6 +137,7 @@ class _Walk:
         )
 
     def file(self, path: Path) -> None:
+        self._begun_at = path.absolute()
         self._add(path.name, path, is_package=False, folder=path.absolute().parent, loose=True)
 
     def module(self, name: str, folder: Path | None) -> bool:
@@ -147,6 +150,8 @@ class _Walk:
         spec = self._tree.find(name, folder)
         if spec is None:
             return False
+        if spec.origin is not None and Path(spec.origin) == self._begun_at:
+            spec = _find_spec(name, None) or spec  # torch.py does not mean itself by torch
         if not self._counts(name, spec):
             _LIBRARIES.add(top)
             self._packages |= {top} - sys.stdlib_module_names
@@ -168,9 +173,7 @@ class _Walk:
         path = Path(places[0])
         if top in self._own or (top in _OURS and path.is_relative_to(_OURS[top])):
             return True
-        if not _INSTALLED.isdisjoint(path.parts):
-            return False
-        return not any(path.is_relative_to(standard) for standard in _STANDARD)
+        return not _is_installed(path)
 
     def _add(
         self, name: str, path: Path, *, is_package: bool, folder: Path | None, loose: bool
@@ -219,6 +222,21 @@ class _Walk:
         """``from .name import …`` in a file that is no module of a package."""
         for name in [imported.module] if imported.module else imported.names:
             self.module(name, folder)
+
+
+def is_users(module: ModuleType) -> bool:
+    """Whether a loaded module belongs neither to Python, nor to linksim or an installed package."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return module.__name__ not in sys.stdlib_module_names
+    ours = any(Path(file).is_relative_to(home) for home in _OURS.values())
+    return not ours and not _is_installed(Path(file))
+
+
+def _is_installed(path: Path) -> bool:
+    if not _INSTALLED.isdisjoint(path.parts):
+        return True
+    return any(path.is_relative_to(standard) for standard in _STANDARD)
 
 
 def _find_top(name: str, folder: Path | None) -> ModuleSpec | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from linksim.plot.facets import ratio
+from linksim.progress import counted_images
 
 Manifest = Mapping[str, Any]
 
@@ -27,7 +28,7 @@ def told(manifest: Manifest) -> list[str]:
     channel = manifest["channel"]
     names = list(channel.values()) if isinstance(channel, Mapping) else [channel]
     return [
-        f"{count} image{'s' if count > 1 else ''} ({images['source']}{size}) crossed "
+        f"{counted_images(count)} ({images['source']}{size}) crossed "
         f"{_listed(names)}, with {repeats}; seed {scenario.get('seed', 0)}.",
         f"SNR (Es/N0 per complex channel use) {_snrs(scenario['snr_db'])}; bandwidth (CBR, "
         f"channel uses per source value) {_listed([ratio(cbr) for cbr in scenario['cbr']])}.",

@@ -82,7 +82,7 @@ class HeldCodec(Codec):
             raise self._broken("encode", f"gave {_in_words(frame)}", wanted)
         parts = [getattr(frame, name) for name in ("symbols", "used")]
         for part in parts:
-            if not isinstance(part, Tensor):
+            if not isinstance(part, Tensor) or part.device.type != self._device.type:
                 raise self._broken("encode", f"gave a Frame of {_in_words(part)}", wanted)
         self._check_bits(frame.bits, len(images))
         self._check_frame(frame, len(images), tx.max_symbols, wanted)
@@ -98,7 +98,11 @@ class HeldCodec(Codec):
         out = self._call("decode", wanted, lambda: self._codec.decode(*copies))
         decoded = out if isinstance(out, Decoded) else Decoded(images=out)
         images = decoded.images
-        if not isinstance(images, Tensor) or (images.dtype, images.shape) != (torch.float32, shape):
+        if (
+            not isinstance(images, Tensor)
+            or (images.dtype, images.shape) != (torch.float32, shape)
+            or images.device.type != self._device.type
+        ):
             raise self._broken("decode", f"gave {_in_words(images)}", wanted)
         if decoded.done is not None and not _is_one_each(decoded.done, torch.bool, len(images)):
             raise self._broken("decode", f"says done as {_in_words(decoded.done)}", "bool [B]")
@@ -131,8 +135,10 @@ class HeldCodec(Codec):
                 raise self._broken(
                     "decode", f"reports {name} as {_in_words(column)}", f"a tensor [{batch}]"
                 )
-            if column.is_complex():
-                raise self._broken("decode", f"reports {name} as {column.dtype}", "real numbers")
+            if column.is_complex() or column.is_meta:
+                raise self._broken(
+                    "decode", f"reports {name} as {_in_words(column)}", "real numbers"
+                )
 
     def _check_frame(self, frame: Frame, batch: int, max_symbols: int, wanted: str) -> None:
         with self._named("encode", wanted):
@@ -186,10 +192,13 @@ def _copy(values: Tensor | None) -> Tensor | None:
 
 
 def _is_one_each(value: object, dtype: torch.dtype, batch: int) -> bool:
-    return isinstance(value, Tensor) and value.dtype == dtype and value.shape == (batch,)
+    if not isinstance(value, Tensor) or value.is_meta:
+        return False
+    return value.dtype == dtype and value.shape == (batch,)
 
 
 def _in_words(value: object) -> str:
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        place = "" if value.device.type == "cpu" else f" on {value.device.type}"
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}{place}"
     return "None" if value is None else f"a {type(value).__name__}"

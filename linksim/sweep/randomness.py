@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from linksim.runtime.kept import process_kept
+
 
 @dataclass
 class Draws:
@@ -22,19 +24,19 @@ class Draws:
 def seeded(seed: int, device: torch.device) -> Iterator[Draws]:
     """A block in which the generators of torch, NumPy, Python and Sionna start from ``seed``.
 
-    Afterwards they are what they were before, and so is torch's default type. The generators are
-    the process's: no two threads may be in such blocks at once.
+    Afterwards they are what they were before, and so is what :func:`process_kept` keeps. All this
+    is the process's: no two threads may be in such blocks at once.
     """
     draws = Draws()
-    before, dtype = _state(device), torch.get_default_dtype()
+    before = _state(device)
     _seed(seed, device)
     start = _state(device)
     try:
-        yield draws
+        with process_kept():
+            yield draws
     finally:
         draws.any = not _same(start, _state(device))
         _restore(before, device)
-        torch.set_default_dtype(dtype)
 
 
 def _seed(seed: int, device: torch.device) -> None:

@@ -51,7 +51,7 @@ def test_kinds_that_are_left_out_are_counted(
     os.mkfifo(tmp_path / "pipe.png")
     names, [line] = _told(tmp_path, caplog)
     assert names == ("a",)
-    assert line.startswith(f"images: {tmp_path}: 1 images; left out: 3 .heic (not read; convert")
+    assert line.startswith(f"images: {tmp_path}: 1 image; left out: 3 .heic (not read; convert")
     for part in (
         "1 .gif (not read; convert to PNG)",
         "2 .txt (no image type)",

@@ -206,6 +206,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as place, limited(seconds=1):
         os.chdir(tmp_path)
         place.bind("socket.png")
+        Path("text.png").write_text("no picture")
         for name, message in {
             "fifo": "a FIFO, a device or a socket",
             "socket": "a FIFO, a device or a socket",
@@ -213,6 +214,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
             "folder": "a folder, not an image",
             "empty": "the file is empty",
             "circle": "cannot be read",
+            "text": r"not a readable image \(wanted is one of AVIF, BMP, JPEG, .*, WEBP\)",
         }.items():
             with pytest.raises(InputError, match=message):
                 read_image(tmp_path / f"{name}.png")

@@ -27,6 +27,9 @@ def plain(images, references):
 def scalar(images, references):
     return images.mean()
 
+def meta(images, references):
+    return images.mean((1, 2, 3)).to("meta")
+
 def raises(images, references):
     return images @ 3
 
@@ -105,7 +108,11 @@ def test_what_is_no_metric_is_told(name: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("scalar", r"gave \[\] for one image; wanted is \[B\]"), ("raises", r"own\.py:\d+")],
+    [
+        ("scalar", r"gave \[\] on cpu for one image; wanted is \[B\]"),
+        ("meta", r"gave \[1\] on meta for one image; wanted is \[B\]"),
+        ("raises", r"own\.py:\d+"),
+    ],
 )
 def test_an_own_metric_that_breaks_its_contract(name: str, message: str) -> None:
     images = torch.rand(1, 3, 8, 8)
@@ -115,7 +122,9 @@ def test_an_own_metric_that_breaks_its_contract(name: str, message: str) -> None
 
 def test_it_cannot_change_what_others_measure() -> None:
     Path("own.py").write_text(
+        "import torch\n"
         "def spoils(images, references):\n"
+        "    torch.set_default_device('meta')\n"
         "    images.zero_(); references.zero_()\n"
         "    return images.mean((1, 2, 3))\n"
     )

@@ -121,6 +121,27 @@ def test_one_line_that_names_the_place(
     assert "\x1b[31m" not in out + err
 
 
+def test_a_file_with_the_name_of_a_library(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be a codec's, which then does not mean itself; it may be nobody's helper."""
+    Path("new").mkdir()
+    Path("new/torch.py").write_text(HEAD + FLAT)
+    Path("new/c.py").write_text(HEAD + FLAT)
+    Path("old").mkdir()
+    Path("old/random.py").write_text("")
+    Path("old/r.py").write_text(f"import random\n{HEAD}{FLAT}")
+    for name, message in (
+        ("new/torch", ""),
+        ("new/c", r"new/torch\.py has the name of a library that is in use; rename it"),
+        ("old/r", r"old/random\.py has the name of a library that is in use; rename it"),
+    ):
+        Path("s.yaml").write_text(SCENARIO.replace("NAME", f"./{name}.py:Flat"))
+        status, _, err = run(capsys, "run", "s.yaml")
+        assert (status, err.count("\n")) == ((2, 1) if message else (0, 0)), err
+        assert re.search(message, err), err
+
+
 def test_the_traceback_where_it_is_asked_for(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

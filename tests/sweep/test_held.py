@@ -51,9 +51,13 @@ class Buffer(Plain):
         return Frame.analog(self.buffer)
 class Defaults(Plain):
     def decode(self, received, rx):
+        import os, sys
         out = super().decode(received, rx)
         torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
         torch.manual_seed(0)
+        sys.stdout = None
+        os.chdir("/")
         return out
 """
 
@@ -64,7 +68,10 @@ def without_name(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("other", ["Images", "Snr", "Used", "Buffer", "Defaults"])
-def test_what_stands_before_a_codec_cannot_change_it(other: str, tmp_path: Path) -> None:
+def test_what_stands_before_a_codec_cannot_change_it(
+    other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = Path.cwd()
     path = write_codec(
         tmp_path / "g.py", GREEDY.replace(" " * 8 + "return Frame", " " * 8 + "return Frame")
     )
@@ -74,6 +81,10 @@ def test_what_stands_before_a_codec_cannot_change_it(other: str, tmp_path: Path)
     pd.testing.assert_frame_equal(without_name(both, "Plain"), alone, check_exact=True)
     assert set(both["symbols"]) == {3}
     assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    print("still seen")
+    assert capsys.readouterr().out == "still seen\n"
+    assert Path.cwd() == here
     if other == "Buffer":
         pd.testing.assert_frame_equal(without_name(both, "Buffer"), alone, check_exact=True)
 
@@ -169,7 +180,7 @@ class Shows(Codec):
         return {
             "float": x, "uint8": (x * 255).round().to(torch.uint8), "levels": x * 255,
             "double": x.double(), "half": x.half(), "wide": x[..., :16], "none": None,
-            "list": [x], "overshoot": x * 1.5 - 0.2,
+            "list": [x], "meta": x.to("meta"), "overshoot": x * 1.5 - 0.2,
         }[self.how]
 """
 
@@ -187,6 +198,7 @@ class Shows(Codec):
         ("wide", r"gave float32 \[1, 3, 32, 16\]; wanted"),
         ("none", r"gave None; wanted .*linksim/codec\.py"),
         ("list", r"gave a list; wanted"),
+        ("meta", r"gave float32 \[1, 3, 32, 32\] on meta; wanted"),
     ],
 )
 def test_outputs_that_break_the_contract(how: str, message: str, tmp_path: Path) -> None:

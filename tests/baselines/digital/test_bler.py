@@ -1,7 +1,9 @@
 """Block error rates over channels, against closed forms and against decoding."""
 
 from math import exp
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from scipy.special import exp1
@@ -14,6 +16,7 @@ from linksim.link.flat import Awgn, Rayleigh
 from linksim.link.link import Link, LinkProbe
 from linksim.link.ofdm import Ofdm
 from linksim.link.pilots import PilotPattern
+from tests.helpers.small import rows
 
 SMALL = plan_transport(500, 2, 0.5)
 OFDM = Ofdm(
@@ -125,3 +128,18 @@ def test_estimation_costs_what_it_costs() -> None:
     perfect = OFDM.model_copy(update={"estimation": "perfect"})
     needed = [snr_at(BlerTables(probe_of(c)), plan, 0.3) for c in (perfect, OFDM)]
     assert 0.5 < needed[1] - needed[0] < 4
+
+
+def test_no_cache_is_read_or_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier versions kept block error rates there, and a damaged file never healed."""
+    own = {"codec": "bpg_ldpc", "options": {"mcs": "best"}}
+    found = rows(tmp_path / "before", own, snr_db=7, cbr=1 / 12)
+    cache = tmp_path / "cache"
+    damaged = cache / "linksim" / "bler" / "sionna-2.2.0" / "7b06f757ae6b55bf.csv"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"\xff\x00 half of a ta")
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(cache))
+    again = rows(tmp_path / "after", own, snr_db=7, cbr=1 / 12)
+    pd.testing.assert_frame_equal(again, found, check_exact=True)
+    assert [path for path in cache.rglob("*") if path.is_file()] == [damaged]
