@@ -308,8 +308,8 @@ def weights_table() -> str:
         "| weights | trained over | steps | images seen | minutes | held-out PSNR |",
         "|---|---|---|---|---|---|",
     ]
-    for path in sorted((ROOT / "linksim" / "zoo").glob("*.json")):
-        card = json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "linksim" / "zoo").glob("*.safetensors")):
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         psnr = card["validation"].get("val_psnr")
         cells = [
             f"`zoo:{path.stem}`",

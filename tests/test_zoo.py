@@ -16,7 +16,7 @@ from linksim.neural_codec import NeuralCodec, read_weights_metadata
 from linksim.settings import CodecSettings
 from linksim.training.recipe import Recipe
 from linksim.units import symbol_budget
-from linksim.zoo import weights_path, zoo_names
+from linksim.zoo import card_path, weights_path, zoo_names
 from tests.helpers.places import ROOT
 
 SIDE = 128
@@ -143,3 +143,15 @@ def test_weights_that_shipped_files_name_are_there() -> None:
     }
     assert named
     assert not named - set(zoo_names())
+
+
+def test_all_weights_together_are_small() -> None:
+    assert sum(weights_path(name).stat().st_size for name in zoo_names()) <= 60e6
+
+
+def test_cards_of_weights_that_were_replaced_stay() -> None:
+    assert "zoo:swinjscc-small-rayleigh" not in zoo_names()
+    card = json.loads(card_path("zoo:swinjscc-small-rayleigh").read_text())
+    assert card["recipe"]["name"] == "swinjscc-small-rayleigh"
+    with pytest.raises(InputError, match="no weights 'zoo:none'"):
+        card_path("zoo:none")

@@ -1,5 +1,6 @@
 """Learning curves of trained weights, over the pixels that they and what they went on from saw."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,8 @@ import pandas as pd
 
 from linksim.errors import InputError
 from linksim.files.tables import read_table
-from linksim.neural_codec import read_weights_metadata
 from linksim.training.card import pixels_after, pixels_of
-from linksim.zoo import weights_path
+from linksim.zoo import card_path
 
 PAPER_GIGAPIXELS = 50.0
 """What MambaJSCC saw in its authors' training: 200,000 steps of 4 crops of 256x256."""
@@ -88,12 +88,14 @@ def _curve_of(reference: str) -> pd.DataFrame:
 
 def _stages(reference: str) -> Iterator[_Stage]:
     """The trainings that led to these weights, the first of them first."""
-    path = weights_path(reference)
-    _, card = read_weights_metadata(path)
+    path = card_path(reference)
     try:
+        card = json.loads(path.read_text(encoding="utf-8"))
         recipe, total = card["recipe"], pixels_of(card)
         start = recipe["codec"].get("weights")
-    except (KeyError, TypeError):
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: the card that belongs to weights") from None
+    except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: no card of a training in it") from None
     own, before = total - int(card.get("pixels_seen_before", 0)), 0
     if start is not None:

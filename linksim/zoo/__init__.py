@@ -21,6 +21,17 @@ def weights_path(reference: str) -> Path:
     return _ZOO / f"{reference.removeprefix('zoo:')}.safetensors"
 
 
+def card_path(reference: str) -> Path:
+    """The card (JSON) of ``zoo:NAME`` or of a weights file, its learning curve (CSV) beside it.
+
+    Cards and curves of weights that better ones have replaced stay, so that it can be told what
+    those went on from. Raises InputError where neither card nor weights are there.
+    """
+    if reference in {f"zoo:{path.stem}" for path in _ZOO.glob("*.json")}:
+        return _ZOO / f"{reference.removeprefix('zoo:')}.json"
+    return weights_path(reference).with_suffix(".json")
+
+
 def zoo_names() -> list[str]:
     """References to all shipped weights, sorted."""
     return sorted(f"zoo:{path.stem}" for path in _ZOO.glob("*.safetensors"))
