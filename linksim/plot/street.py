@@ -21,6 +21,7 @@ _MAPS, _DIFFERENCES = "viridis", "PuOr"  # told apart without red and green
 _COLUMNS = 3
 _EDGE, _HOLLOW = "0.45", "0.5"
 _DOT, _SMALL_DOT = 14, 7
+_LEVELS_M = (BUILDING_M, 15.0, 25.0, 40.0)  # a step darker each
 _SCALE_SHARE = 0.25  # of the map's width, that the scale bar takes at most
 
 
@@ -98,14 +99,17 @@ def _map(
         corner + (np.arange(side) + 0.5) * site.pixel_m
         for corner, side in zip(site.corner, site.heights.shape[::-1], strict=True)
     )
-    top = float(site.heights.max())
-    if top > BUILDING_M:
-        levels = [BUILDING_M, *(level for level in (15, 25, 40) if level < top), top + 1]
-        greys = [str(0.90 - 0.06 * step) for step in range(len(levels) - 1)]
-        axes.contourf(east, north, site.heights, levels=levels, colors=greys, zorder=1)
-        axes.contour(
-            east, north, site.heights, levels=[BUILDING_M], colors="0.7", linewidths=0.3, zorder=1
-        )
+    step = np.searchsorted(_LEVELS_M, site.heights)
+    axes.imshow(
+        np.where(step > 0, 0.96 - 0.06 * step, 1.0),
+        extent=(east[0], east[-1], north[0], north[-1]),
+        origin="lower",
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        zorder=1,
+    )
     places = rows.drop_duplicates("position").set_index("position").loc[values.index]
     finite, dark = np.isfinite(values.to_numpy(np.float64)), without_path(places).to_numpy()
     x, y = places["x_m"], places["y_m"]
