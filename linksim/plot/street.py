@@ -99,10 +99,11 @@ def _map(
         corner + (np.arange(side) + 0.5) * site.pixel_m
         for corner, side in zip(site.corner, site.heights.shape[::-1], strict=True)
     )
+    half = site.pixel_m / 2
     step = np.searchsorted(_LEVELS_M, site.heights)
     axes.imshow(
         np.where(step > 0, 0.96 - 0.06 * step, 1.0),
-        extent=(east[0], east[-1], north[0], north[-1]),
+        extent=(east[0] - half, east[-1] + half, north[0] - half, north[-1] + half),
         origin="lower",
         cmap="gray",
         vmin=0,
