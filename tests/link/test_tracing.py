@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import linksim.cli.app
 from linksim.errors import InputError
 from linksim.link.site_settings import load_trace
 from tests.helpers.places import ROOT
@@ -20,6 +22,9 @@ class Hidden:
 
 sys.meta_path.insert(0, Hidden())
 from linksim.cli.app import main
+"""
+
+CHANNEL = """
 from linksim.link.site import SiteChannel
 
 drawn = SiteChannel(site="munich", cyclic_prefix_us=4.69, subcarrier_spacing_khz=15).draw([1], 10)
@@ -29,14 +34,62 @@ main()
 """
 
 
+COMMANDS = """
+for command in sys.stdin.read().splitlines():
+    sys.argv = ["linksim", *command.split()]
+    try:
+        main()
+    except SystemExit as left:
+        assert not left.code, (command, left.code)
+"""
+
+STREET = """
+images: {source: kodak, crop: 64, limit: 1}
+channel:
+  {type: site, site: munich, subcarriers: 72, subcarrier_spacing_khz: 15, cyclic_prefix_us: 4.69}
+snr_db: [10]
+cbr: 1/4
+trials: 3
+metrics: [psnr]
+codecs:
+  - {codec: deepjscc, weights: "zoo:deepjscc-small-rayleigh-7db-fixed"}
+"""
+
+
 def test_sites_need_no_tracer_and_trace_says_what_to_install() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HIDDEN], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", HIDDEN + CHANNEL], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2, done.stderr
     assert "linksim[trace]" in done.stderr
     assert "libllvm19" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_every_other_command_needs_no_tracer(tmp_path: Path) -> None:
+    scenario = tmp_path / "street.yaml"
+    scenario.write_text(STREET)
+    done = tmp_path / "street"
+    named = linksim.cli.app.app.registered_commands + linksim.cli.app.app.registered_groups
+    names = {str(one.name or one.callback.__name__) for one in named}  # type: ignore[union-attr]
+    commands = [
+        f"run {scenario} --dry --out {tmp_path}",
+        f"run {scenario} --out {tmp_path}",
+        f"plot {done}",
+        f"report {done}",
+        "scenarios",
+        "codecs",
+        "info",
+        "schema",
+        *(f"{name} --help" for name in sorted(names - {"trace"})),
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-c", HIDDEN + COMMANDS],
+        cwd=ROOT, input="\n".join(commands), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert (done / "report.html").is_file()
+    assert list((done / "figures").glob("*street*.png"))
 
 
 @pytest.mark.parametrize(
