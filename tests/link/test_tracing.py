@@ -58,7 +58,11 @@ codecs:
 
 def test_sites_need_no_tracer_and_trace_says_what_to_install() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HIDDEN + CHANNEL], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", HIDDEN + CHANNEL],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2, done.stderr
     assert "linksim[trace]" in done.stderr
