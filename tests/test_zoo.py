@@ -110,7 +110,7 @@ def test_the_told_snr_matters(name: str) -> None:
 @pytest.mark.parametrize("name", zoo_names())
 def test_bfloat16_costs_no_quality(name: str) -> None:
     exact, fast = (mean_psnr(send(name, 10, 10, precision)) for precision in ("fp32", "bf16"))
-    assert abs(exact - fast) < (0.06 if "mambajscc" in name else 0.1)
+    assert abs(exact - fast) < (0.08 if "mambajscc" in name else 0.15)
 
 
 @pytest.mark.parametrize("name", zoo_names())
