@@ -1,6 +1,7 @@
 """A street from above: a metric at every position, a map a codec, and how two codecs differ."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,8 +42,8 @@ def street_figure(
     """
     from matplotlib.figure import Figure
 
-    values = rows.pivot_table(index="position", columns="label", values=column.name, dropna=False)
-    codecs = [codec for codec in looks if codec in values and not looks[codec].dashes]
+    street = StreetValues.of(rows, column, looks)
+    values, codecs = street.values, street.codecs
     columns = min(_COLUMNS, len(codecs))
     count = len(codecs) + (len(codecs) > 1)
     lines = count // columns + 1
@@ -52,23 +53,59 @@ def street_figure(
     figure.suptitle(title, x=0.01, ha="left", fontsize=6.5, color=GREY)
     grid = figure.add_gridspec(lines, columns)
     panels = [figure.add_subplot(grid[divmod(place, columns)]) for place in range(count)]
-    shown = values[codecs].to_numpy()
-    low, high = np.nanpercentile(shown[np.isfinite(shown)], [1, 99]) if len(shown) else (0, 1)
     for axes, codec in zip(panels, codecs, strict=False):
-        dots = _map(axes, site, rows, values[codec], (low, high), _MAPS)
+        dots = _map(axes, site, street.places, values[codec], street.limits, _MAPS)
         axes.set_title(wrapped(codec, 34), loc="left", fontsize=8)
     _colour_bar(figure, dots, panels[: len(codecs)], column.axis)
     if len(codecs) > 1:
-        gap = values[codecs[0]] - values[codecs[-1]]
-        most = float(np.nanpercentile(gap.abs(), 98)) or 1.0
-        dots = _map(panels[-1], site, rows, gap, (-most, most), _DIFFERENCES)
-        panels[-1].set_title(wrapped(f"{codecs[0]} − {codecs[-1]}", 34), loc="left", fontsize=8)
+        name, gap, limits = street.difference()
+        dots = _map(panels[-1], site, street.places, gap, limits, _DIFFERENCES)
+        panels[-1].set_title(wrapped(name, 34), loc="left", fontsize=8)
         _colour_bar(figure, dots, panels[-1:], f"Difference in {column.axis}")
     _scale_bar(panels[0])
     _legend(figure, panels[0], len(values))
     line, first = divmod(count, columns)
     _distribution(figure.add_subplot(grid[line, first:]), values, column, looks, target)
     return figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreetValues:
+    """A metric over the positions of a street.
+
+    values: its mean over images, a line a position and a column a label. places: a row of each
+    position, in the order of ``values``. codecs: labels that have a map: all but bounds.
+    limits: of the maps' colours.
+    """
+
+    values: pd.DataFrame
+    places: pd.DataFrame
+    codecs: list[str]
+    limits: tuple[float, float]
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, column: Column, looks: Mapping[str, Look]) -> "StreetValues":
+        """From the rows of one channel and CBR."""
+        values = rows.pivot_table(
+            index="position", columns="label", values=column.name, dropna=False
+        )
+        codecs = [codec for codec in looks if codec in values and not looks[codec].dashes]
+        shown = values[codecs].to_numpy()
+        finite = shown[np.isfinite(shown)]
+        low, high = np.percentile(finite, [1, 99]) if len(finite) else (0.0, 1.0)
+        return cls(
+            values=values,
+            places=rows.drop_duplicates("position").set_index("position").loc[values.index],
+            codecs=codecs,
+            limits=(float(low), float(high)),
+        )
+
+    def difference(self) -> tuple[str, "pd.Series[float]", tuple[float, float]]:
+        """(name, values, limits) of the first codec's lead over the last one."""
+        first, last = self.codecs[0], self.codecs[-1]
+        gap = self.values[first] - self.values[last]
+        most = float(np.nanpercentile(gap.abs(), 98)) or 1.0
+        return f"{first} − {last}", gap, (-most, most)
 
 
 def site_names_of(manifest: Mapping[str, Any], table: pd.DataFrame) -> dict[str, str]:
@@ -89,7 +126,7 @@ def without_path(rows: pd.DataFrame) -> "pd.Series[bool]":
 def _map(
     axes: "Axes",
     site: Site,
-    rows: pd.DataFrame,
+    places: pd.DataFrame,
     values: "pd.Series[float]",
     limits: tuple[float, float],
     colours: str,
@@ -111,7 +148,6 @@ def _map(
         interpolation="nearest",
         zorder=1,
     )
-    places = rows.drop_duplicates("position").set_index("position").loc[values.index]
     finite, dark = np.isfinite(values.to_numpy(np.float64)), without_path(places).to_numpy()
     x, y = places["x_m"], places["y_m"]
     axes.scatter(x[dark], y[dark], s=_SMALL_DOT, facecolors="white", edgecolors=_HOLLOW,

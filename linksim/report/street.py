@@ -14,7 +14,7 @@ from linksim.link.site_file import Site, load_site
 from linksim.metrics.table import Column
 from linksim.plot.facets import ratio
 from linksim.plot.look import Look
-from linksim.plot.street import BUILDING_M, without_path
+from linksim.plot.street import BUILDING_M, StreetValues, without_path
 from linksim.report.charts import Chart, ChartSet
 
 _DIFFERENCES = [[0, "#7f3b08"], [0.25, "#fdb863"], [0.5, "#f7f7f7"], [0.75, "#b2abd2"],
@@ -56,20 +56,18 @@ def _site_if_there(name: str) -> Site | None:
 def _maps(
     rows: pd.DataFrame, site: Site | None, column: Column, looks: Mapping[str, Look]
 ) -> dict[str, Chart]:
-    values = rows.pivot_table(index="position", columns="label", values=column.name, dropna=False)
-    places = rows.drop_duplicates("position").set_index("position").loc[values.index]
-    codecs = [codec for codec in looks if codec in values and not looks[codec].dashes]
-    finite = values[codecs].to_numpy()[np.isfinite(values[codecs].to_numpy())]
-    limits = tuple(np.percentile(finite, [1, 99])) if len(finite) else (0.0, 1.0)
+    street = StreetValues.of(rows, column, looks)
     maps = {
-        f"{codec}, {column.axis}": _map(places, values[codec], site, column.axis, limits, "Viridis")
-        for codec in codecs
+        f"{codec}, {column.axis}": _map(
+            street.places, street.values[codec], site, column.axis, street.limits, "Viridis"
+        )
+        for codec in street.codecs
     }
-    if len(codecs) > 1:
-        gap = values[codecs[0]] - values[codecs[-1]]
-        most = float(np.nanpercentile(gap.abs(), 98)) or 1.0
-        title = f"{codecs[0]} − {codecs[-1]}, {column.axis}"
-        maps[title] = _map(places, gap, site, column.axis, (-most, most), _DIFFERENCES)
+    if len(street.codecs) > 1:
+        name, gap, limits = street.difference()
+        maps[f"{name}, {column.axis}"] = _map(
+            street.places, gap, site, column.axis, limits, _DIFFERENCES
+        )
     return maps
 
 
@@ -78,7 +76,7 @@ def _map(
     values: "pd.Series[float]",
     site: Site | None,
     axis: str,
-    limits: tuple[float, ...],
+    limits: tuple[float, float],
     colours: Any,
 ) -> Chart:
     dark = without_path(places)
@@ -87,8 +85,8 @@ def _map(
         "color": [round(float(value), 3) for value in values[shown]],
         "size": _DOT,
         "colorscale": colours,
-        "cmin": round(float(limits[0]), 3),
-        "cmax": round(float(limits[1]), 3),
+        "cmin": round(limits[0], 3),
+        "cmax": round(limits[1], 3),
         "colorbar": {"title": {"text": html.escape(axis), "side": "right"}, "thickness": 12},
         "line": {"width": 0.5, "color": _GREY},
     }

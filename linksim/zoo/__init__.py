@@ -27,11 +27,15 @@ def card_path(reference: str) -> Path:
     Cards and curves of weights that better ones have replaced stay, so that it can be told what
     those went on from. Raises InputError where neither card nor weights are there.
     """
-    if reference in {f"zoo:{path.stem}" for path in _ZOO.glob("*.json")}:
+    if reference in _names(".json"):
         return _ZOO / f"{reference.removeprefix('zoo:')}.json"
     return weights_path(reference).with_suffix(".json")
 
 
 def zoo_names() -> list[str]:
     """References to all shipped weights, sorted."""
-    return sorted(f"zoo:{path.stem}" for path in _ZOO.glob("*.safetensors"))
+    return _names(".safetensors")
+
+
+def _names(suffix: str) -> list[str]:
+    return sorted(f"zoo:{path.stem}" for path in _ZOO.glob(f"*{suffix}"))
