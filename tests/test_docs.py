@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 import linksim
 from linksim.link.lookup import Channel
+from linksim.link.site_settings import load_trace
 from linksim.settings import plain_types
 from linksim.training.recipe import load_recipe
 from linksim.training.train import train
@@ -126,6 +127,18 @@ def test_the_tutorials_metric_measures(tmp_path: Path, monkeypatch: pytest.Monke
     summary = linksim.run({**SMALL, **metrics, "codecs": ["bpg_capacity"]}, out=tmp_path)
     [line] = summary.to_dict("records")
     assert 0 < line["mean_error"] < 255 * 10 ** (-line["psnr"] / 20)  # below the root mean square
+
+
+def test_the_tutorials_street_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scenario, site = blocks("tutorials/street.md", "yaml")
+    Path("my_site.yaml").write_text(site)
+    assert load_trace(Path("my_site.yaml")).receivers.grid is not None
+    street = yaml.safe_load(scenario.replace("{{ mambajscc }}", "null"))
+    small = {"images": SMALL["images"], "trials": 3, "codecs": ["bpg_capacity"]}
+    summary = linksim.run({**street, **small}, out=tmp_path)
+    assert summary["count"].tolist() == [3]
+    assert summary["psnr_outage"].between(0, 1).all()
 
 
 @pytest.mark.slow
