@@ -1,22 +1,12 @@
-r"""Modulation and coding schemes, and the choice among them.
+"""Modulation and coding schemes, and the choice among them."""
 
-    python -m baselines.digital.mcs --channel "{type: rayleigh}" --symbols 8192 \
-        --snr-db $(seq 0 0.5 20) --out table.csv
-
-shows the block error rates that the choice rests on.
-"""
-
-import argparse
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from baselines.digital.bler import MIN_BLER, BlerTables
+from baselines.digital.bler import MIN_BLER
 from baselines.digital.ldpc import MAX_CODE_RATE, MIN_CODE_RATE, TransportPlan, plan_transport
 from linksim.errors import InputError
-from linksim.files import write_atomically
 
 MODULATIONS: Mapping[str, int] = {"qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
 MCS_INDEX_BITS = 6
@@ -107,48 +97,3 @@ def best_mcs(
         if (1 - MIN_BLER) * success + MIN_BLER * failure_quality <= best:
             break
     return best_index
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the block error rates of all schemes over a channel as CSV."""
-    import yaml
-    from pydantic import TypeAdapter
-    from rich.console import Console
-
-    from linksim.link.link import Link, LinkProbe
-    from linksim.link.lookup import Channel
-    from linksim.progress import counting_progress
-
-    parser = argparse.ArgumentParser(
-        prog="python -m baselines.digital.mcs", description=main.__doc__
-    )
-    parser.add_argument("--channel", required=True, help='as in a scenario: "{type: awgn}"')
-    parser.add_argument("--equalizer", choices=["mmse", "zf"], help="by default the channel's")
-    parser.add_argument("--symbols", type=int, required=True, help="channel uses of an image")
-    parser.add_argument("--snr-db", type=float, nargs="+", required=True)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, required=True, help="the table")
-    options = parser.parse_args(arguments)
-    channel = TypeAdapter(Channel).validate_python(yaml.safe_load(options.channel))
-    link = Link(channel, options.equalizer)
-    tables = BlerTables(LinkProbe(link), device=options.device)
-    plans = plans_by_payload(link.data_symbols(options.symbols))
-    lines: list[tuple[object, ...]] = [
-        ("snr_db", "mcs_index", "bits_per_symbol", "code_rate", "payload_bits", "bler")
-    ]
-    with counting_progress(Console(stderr=True), "SNRs") as progress:
-        for snr_db in progress.track(options.snr_db):
-            for index, plan in plans:
-                mcs, rate = MCS_TABLE[index], tables.bler(plan, snr_db)
-                scheme = index, mcs.bits_per_symbol, mcs.code_rate, plan.payload_bits
-                lines.append((snr_db, *scheme, round(rate, 4)))
-    write_atomically(options.out, lambda place: _write_csv(place, lines))
-
-
-def _write_csv(place: Path, lines: Sequence[Sequence[object]]) -> None:
-    with place.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
-
-
-if __name__ == "__main__":
-    main()

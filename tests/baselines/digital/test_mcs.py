@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from baselines.digital import mcs
+from baselines.digital.__main__ import main
 from baselines.digital.bler import MIN_BLER
 from baselines.digital.ldpc import TransportPlan, plan_transport
-from baselines.digital.mcs import MCS_TABLE, best_mcs, fixed_mcs, main, plans_by_payload
+from baselines.digital.mcs import MCS_TABLE, best_mcs, fixed_mcs, plans_by_payload
 from linksim.errors import InputError
 
 
@@ -129,3 +130,27 @@ def test_the_command_writes_the_rates_of_all_schemes(tmp_path: Path) -> None:
             assert rate == 1
         elif efficiency < log2(1 + 10 ** (float(row["snr_db"]) / 10 - 0.25)):  # 2.5 dB less
             assert rate == MIN_BLER
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"--channel": "{type: awng}"}, "--channel: unknown channel 'awng'; allowed are"),
+        ({"--channel": "{type: ofdm"}, "--channel: not valid YAML"),
+        ({"--channel": "awgn: {"}, "--channel: not valid YAML"),
+        ({"--snr-db": "nan"}, "--snr_db[0]: "),
+        ({"--symbols": "0"}, "--symbols: "),
+        ({"--symbols": "3"}, "3 symbols"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    changed: dict[str, str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table.csv"
+    usual = {"--channel": "{type: awgn}", "--symbols": "500", "--snr-db": "0", "--out": str(table)}
+    with pytest.raises(SystemExit) as stop:
+        main([word for pair in (usual | changed).items() for word in pair])
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert told in line
+    assert not table.exists()
