@@ -227,8 +227,13 @@ class PreparedRun:
 
     plan: "Plan"
     folder: Path
-    file: str | None
+    path: Path | None
     missing: tuple["Point", ...]
+
+    @property
+    def file(self) -> str | None:
+        """The name of the scenario's file."""
+        return None if self.path is None else self.path.name
 
     def finish(
         self,
@@ -254,7 +259,9 @@ class PreparedRun:
             store.forget(point.key for point in self.plan.points)
         try:
             run_points(self.plan, store, options, on_start=on_start, on_image=on_image)
-            return collect(self.plan, store, self.folder, file=self.file)
+            summary = collect(self.plan, store, self.folder, file=self.file)
+            store.note_scenario(self.path)
+            return summary
         except KeyboardInterrupt:
             kept = sum(point.key in Store(self.folder) for point in self.plan.points)
             raise KeyboardInterrupt(
@@ -265,6 +272,7 @@ class PreparedRun:
     def _check_folder(self) -> None:
         """Notice what another scenario of the same name left, and refuse to mix it up."""
         from linksim.results.folder import read_manifest
+        from linksim.sweep.store import Store
 
         try:
             ours = json.loads(self.plan.scenario.model_dump_json(by_alias=True))
@@ -273,8 +281,13 @@ class PreparedRun:
             other = [key for key in _SAME_MEASUREMENT if held.get(key) != ours[key]]
         except (InputError, KeyError, TypeError, AttributeError):
             return  # nothing there, or nothing that can be read: it is written anew
-        if file is None or file == self.file:
+        if file is None:
             return
+        if file == self.file:  # of the same place too?
+            before = Store(self.folder).scenario
+            if not before or self.path is None or before == str(self.path.resolve()):
+                return
+            file = before
         if other:
             differs = "images differ" if other[0] == "images" else f"{other[0]} differs"
             raise InputError(
@@ -299,12 +312,12 @@ def prepare_run(
     from linksim.sweep.shipped import scenario_path
     from linksim.sweep.store import Store
 
-    file = None
+    path = None
     if isinstance(scenario, str | Path):
         from linksim.sweep.scenario import load_scenario
 
         path = scenario_path(scenario)
-        file, read = path.name, load_scenario(path)
+        read = load_scenario(path)
     elif isinstance(scenario, Scenario):
         read = scenario
     else:
@@ -323,7 +336,7 @@ def prepare_run(
         missing = Store(folder).unfinished(plan.points)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({one_line(error)})") from None
-    return PreparedRun(plan=plan, folder=folder, file=file, missing=tuple(missing))
+    return PreparedRun(plan=plan, folder=folder, path=path, missing=tuple(missing))
 
 
 def _check_images(images: object) -> None:

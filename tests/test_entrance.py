@@ -1,6 +1,7 @@
 """linksim from Python, as a notebook uses it, and what runs of one name leave to each other."""
 
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,29 @@ cbr: 0.1
 metrics: [psnr]
 codecs: [{codec: './c.py:Flat', options: {level: LEVEL}}]
 """
+
+
+def test_scenarios_of_one_file_name_in_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, channel in (("one", "awgn"), ("two", "rayleigh")):
+        Path(folder).mkdir()
+        write_codec(tmp_path / folder / "c.py", "")
+        text = SCENARIO.replace("CHANNEL", channel).replace("LEVEL", "0.5")
+        Path(folder, "same.yaml").write_text(text.replace("./c.py", f"{tmp_path}/{folder}/c.py"))
+    linksim.run("one/same.yaml", "out")
+    with pytest.raises(
+        linksim.InputError,
+        match=r"holds results of .*/one/same\.yaml, another scenario .* \(its channel differs\)",
+    ):
+        linksim.run("two/same.yaml", "out")
+    linksim.run(Path("one/../one/same.yaml"), "out")  # the same file by another way
+    Path("three").symlink_to("two")
+    linksim.run("two/same.yaml", "out", overwrite=True)
+    linksim.run("three/same.yaml", "out")
+    shutil.rmtree("out/same/points")  # as tables arrive that were sent: from where is not known
+    linksim.run("one/same.yaml", "out")
 
 
 def test_a_folder_that_another_scenario_wrote(

@@ -2,6 +2,7 @@
 
     points/<key>-<checksum>.parquet                     the rows of a point
     points/<key>/<image>-<of its name>-<checksum>.png   a reconstruction that it keeps
+    points/scenario.txt                                 where the scenario of the tables lies
 
 The checksum is of the file's bytes. A file that is not what its name says was damaged: it is named
 in one line, dropped, and its point is computed again.
@@ -117,6 +118,24 @@ class Store:
                 "computed again"
             )
         return path
+
+    @property
+    def scenario(self) -> str:
+        """The scenario file that the tables were last made from, empty where that is not known:
+        tables are sent round, but where a file lies says something on this machine alone."""
+        try:
+            return self._scenario.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
+
+    def note_scenario(self, path: Path | None) -> None:
+        """Remember what the tables were made from."""
+        text = "" if path is None else str(path.resolve())
+        self._write(self._scenario, text.encode("utf-8", "surrogateescape"))
+
+    @property
+    def _scenario(self) -> Path:
+        return self._points / "scenario.txt"
 
     def sweep_away_leftovers(self) -> None:
         """Remove what a run that was killed had half written."""
