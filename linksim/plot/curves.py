@@ -14,7 +14,7 @@ from linksim.plot.look import (
     Look,
     interval,
     legend_below,
-    published_look,
+    published_looks,
     wrapped,
 )
 
@@ -84,7 +84,7 @@ def curve_figure(
         lost = mark_failed and not points.empty and not finite.any()
         name = looks[codec].label(codec) + (" (all failed)" if lost else "")
         artists.append(_curve(axes, points[finite], facet.x, column.name, looks[codec], name))
-    artists += _published(axes, others, facet.x)
+    artists += _published(axes, others, facet.x, looks)
     _set_ticks(axes, facet, known)
     if (column.name, facet.x) == ("snr_db_estimate", "snr_db"):
         truth = [known[facet.x].min(), known[facet.x].max()]
@@ -126,17 +126,20 @@ def _curve(
     return line
 
 
-def _published(axes: "Axes", points: pd.DataFrame, x: str) -> "list[Artist]":
+def _published(
+    axes: "Axes", points: pd.DataFrame, x: str, ours: Mapping[str, Look]
+) -> "list[Artist]":
     """Somebody else's points: hollow, without a line, since nothing of them was measured here."""
     artists: list[Artist] = []
+    looks = published_looks(points["label"], ours)
     for label, source in points[["label", "source"]].drop_duplicates().to_numpy():
         curve = points[(points["label"] == label) & (points["source"] == source)]
-        look = published_look(label)
+        look = looks[label]
         artists += axes.plot(
             curve[x],
             curve["value"],
             color=look.colour,
-            marker=look.marker,
+            marker=look.marker or "o",
             markerfacecolor="none",
             markeredgewidth=0.8,
             markersize=4.5,

@@ -2,7 +2,7 @@
 
 import hashlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from statistics import median
@@ -96,11 +96,19 @@ def codec_looks(summary: pd.DataFrame) -> dict[str, Look]:
     return looks
 
 
-def published_look(label: str) -> Look:
-    """How published points of that name are drawn: in the colour of such a codec."""
-    name = _shipped(label, "")
-    colour, marker = FIXED[name] if name else _chosen(label, _VARIANTS, set())
-    return Look(colour=colour, marker=marker)
+def published_looks(labels: Iterable[str], looks: Mapping[str, Look]) -> dict[str, Look]:
+    """How published points of those names are drawn: as our codec of that name among ``looks``,
+    or as one that linksim ships; else as follows from the name, no two alike while that can be."""
+    used = {(look.colour, look.marker) for look in looks.values()}
+    found: dict[str, Look] = {}
+    for label in dict.fromkeys(labels):
+        name = _shipped(label, "")
+        if label in looks:
+            found[label] = looks[label]
+        else:
+            colour, marker = FIXED[name] if name else _chosen(label, _VARIANTS, used)
+            found[label] = Look(colour=colour, marker=marker)
+    return found
 
 
 def interval(points: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:

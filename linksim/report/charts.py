@@ -21,7 +21,7 @@ from linksim.plot.facets import (
     distributions,
     pilots_vary,
 )
-from linksim.plot.look import Look, interval
+from linksim.plot.look import Look, interval, published_looks
 from linksim.plot.published import points_over
 
 _SYMBOLS = {
@@ -63,7 +63,7 @@ def curves(
                         for label, look in looks.items()
                         for trace in _curve(facet, column.name, label, look)
                     ),
-                    *_published(points_over(published, facet, column), facet.x),
+                    *_published(points_over(published, facet, column), facet.x, looks),
                 ],
                 x=facet.x_label,
                 y=column.axis,
@@ -182,8 +182,9 @@ def _curve(facet: Facet, metric: str, label: str, look: Look) -> Iterator[Chart]
     }
 
 
-def _published(points: pd.DataFrame, x: str) -> Iterator[Chart]:
+def _published(points: pd.DataFrame, x: str, ours: Mapping[str, Look]) -> Iterator[Chart]:
     """Hollow points, a curve a source."""
+    looks = published_looks(points["label"], ours)
     for (label, source), curve in points.groupby(["label", "source"], sort=False):
         name = f"{label} (published)"
         yield {
@@ -194,9 +195,9 @@ def _published(points: pd.DataFrame, x: str) -> Iterator[Chart]:
             "name": html.escape(name),
             "meta": name,
             "marker": {
-                "symbol": "circle-open",
-                "size": 9,
-                "color": _BOUND_COLOUR,
+                "symbol": f"{_SYMBOLS.get(looks[label].marker, 'circle')}-open",
+                "size": 11,  # round the point that it is compared with
+                "color": _colour(looks[label]),
                 "line": {"width": 2},
             },
             "hovertemplate": f"%{{fullData.name}}<br>%{{y:.4g}}<br>{html.escape(str(source))}"

@@ -10,7 +10,7 @@ from linksim.files.tables import read_table, write_table
 from linksim.metrics.table import COLUMNS
 from linksim.plot.curves import curve_figure
 from linksim.plot.facets import against_cbr, against_snr
-from linksim.plot.look import codec_looks
+from linksim.plot.look import codec_looks, published_looks
 from linksim.plot.published import points_over, read_published
 from linksim.sweep.published import PublishedList, published_table
 from tests.plot.test_labels import summary_of
@@ -35,6 +35,15 @@ def test_they_are_drawn_as_points_with_their_source(tmp_path: Path) -> None:
     (line,) = (line for line in figure.axes[0].get_lines() if line.get_linestyle() == "None")
     assert line.get_xydata().tolist() == POINTS
     assert line.get_color() == looks["SwinJSCC"].colour
+
+
+def test_no_two_published_curves_look_alike() -> None:
+    """Two of these names lead to one colour and marker."""
+    looks = codec_looks(summary_of(["SwinJSCC", "Mine"]))
+    names = ["BPG + LDPC, 4QAM 1/3", "BPG + LDPC, 4QAM 1/2", "Mine", "WITT"]
+    found = published_looks(names, looks)
+    assert found["Mine"] == looks["Mine"]
+    assert len(set(found.values()) | set(looks.values())) == 5
 
 
 def test_only_those_at_what_the_figure_fixes() -> None:
