@@ -33,6 +33,7 @@ from linksim.plot.facets import (
     distributions,
     pilots_vary,
     ratio,
+    with_estimators,
 )
 from linksim.plot.fonts import BASE, families_for
 from linksim.plot.look import GREY, Look, codec_looks, legend_below, wrapped
@@ -108,6 +109,7 @@ class _Result:
     """A result folder, read: its summary, the columns of it that have figures, how codecs look."""
 
     folder: Path
+    manifest: Mapping[str, Any]
     summary: pd.DataFrame
     columns: tuple[Column, ...]
     all_columns: Mapping[str, Column]
@@ -116,7 +118,9 @@ class _Result:
 
     @classmethod
     def read(cls, folder: Path) -> "_Result":
-        summary = read_table(folder / "summary.csv", _NEEDED)
+        is_there = (folder / "manifest.json").is_file()
+        manifest = read_manifest(folder) if is_there else {}
+        summary = with_estimators(read_table(folder / "summary.csv", _NEEDED), manifest)
         known = columns_of(folder)
         columns = tuple(
             column for column in known.values() if column.drawn and column.name in summary
@@ -127,6 +131,7 @@ class _Result:
             )
         return cls(
             folder=folder,
+            manifest=manifest,
             summary=summary,
             columns=columns,
             all_columns=known,
@@ -234,12 +239,10 @@ def _plot_complexity(result: _Result) -> Iterator[Path]:
 
 def _plot_streets(result: _Result) -> Iterator[Path]:
     """The first metric on the map of each site, at each CBR."""
-    if not (result.folder / "manifest.json").is_file():
-        return
-    manifest, column = read_manifest(result.folder), result.columns[0]
+    column = result.columns[0]
     sites = {
         channel: load_site(name)
-        for channel, name in site_names_of(manifest, result.summary).items()
+        for channel, name in site_names_of(result.manifest, result.summary).items()
     }
     if not sites:
         return

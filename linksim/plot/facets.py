@@ -1,6 +1,6 @@
 """What of the tables each figure shows: a quality over the SNR, the CBR or the belief."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -75,18 +75,40 @@ def pilots_vary(summary: pd.DataFrame) -> bool:
     return _several(summary, "pilot_share")
 
 
+def with_estimators(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """The summary with a column ``estimator``: how a channel's receiver knows it from its pilots,
+    in words, empty where it knows it anyway."""
+    settings = manifest.get("scenario", {}).get("channel", [])
+    names = {
+        channel: _ESTIMATORS.get(str(one.get("estimation")), "")
+        for channel, one in zip(summary["channel"].unique(), settings, strict=False)
+        if isinstance(one, dict)
+    }
+    return summary.assign(estimator=[names.get(channel, "") for channel in summary["channel"]])
+
+
 def against_pilots(summary: pd.DataFrame) -> Iterator[Facet]:
-    """One a CBR and SNR: over the pilots' share of the channel uses."""
-    for lines in _groups(summary, "cbr", "snr_db", "snr_knowledge"):
-        cbr, snr_db = float(lines["cbr"].iloc[0]), float(lines["snr_db"].iloc[0])
-        count = _images(lines, intervals=True)
-        yield Facet(
-            name="_".join(["vs_pilots", *varying(summary, cbr=cbr, snr_db=snr_db)]),
-            title=f"SNR {snr_db:g} dB · CBR {ratio(cbr)}, pilots included · {count}",
-            x="pilot_share",
-            x_label="Pilots per channel use (dotted: channel known)",
-            lines=lines,
-        )
+    """One a CBR, SNR and estimator, where the summary names it: over the pilots' share of the
+    channel uses. Channels that are known anyway are in all of them."""
+    if "estimator" not in summary:
+        summary = summary.assign(estimator="")
+    for estimator in [name for name in summary["estimator"].unique() if name] or [""]:
+        lines_of = summary[summary["estimator"].isin([estimator, ""])]
+        for lines in _groups(lines_of, "cbr", "snr_db", "snr_knowledge"):
+            cbr, snr_db = float(lines["cbr"].iloc[0]), float(lines["snr_db"].iloc[0])
+            told = f"SNR {snr_db:g} dB · CBR {ratio(cbr)}, pilots included"
+            which = {"estimator": estimator} if estimator else {}
+            parts = varying(summary[summary["estimator"] != ""], **which)
+            yield Facet(
+                name="_".join(["vs_pilots", *parts, *varying(summary, cbr=cbr, snr_db=snr_db)]),
+                title=f"{' · '.join([*which.values(), told])}\n{_images(lines, intervals=True)}",
+                x="pilot_share",
+                x_label="Pilots per channel use (dotted: channel known)",
+                lines=lines,
+            )
+
+
+_ESTIMATORS = {"ls": "LS", "lmmse": "LMMSE", "lmmse_robust": "robust LMMSE"}
 
 
 def distributions(summary: pd.DataFrame) -> Iterator[Facet]:

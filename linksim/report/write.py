@@ -11,7 +11,7 @@ from linksim.errors import InputError
 from linksim.files import write_atomically
 from linksim.files.tables import read_table
 from linksim.metrics.table import Column
-from linksim.plot.facets import interval_over
+from linksim.plot.facets import interval_over, with_estimators
 from linksim.plot.look import codec_looks
 from linksim.plot.published import read_published
 from linksim.plot.street import site_names_of
@@ -60,7 +60,7 @@ def write_reports(folder: Path) -> list[Path]:
 def write_report(folder: Path) -> Path:
     """``folder/report.html`` from the folder's tables and pictures; raises InputError."""
     manifest = _manifest(folder)
-    summary = read_table(folder / "summary.csv", _NEEDED)
+    summary = with_estimators(read_table(folder / "summary.csv", _NEEDED), manifest)
     rows = read_table(folder / "rows.parquet", ("label", "snr_db"))
     looks = codec_looks(summary)
     columns = [

@@ -1,5 +1,6 @@
 """Figures: that they show what the tables say, come out the same twice, and refuse bad tables."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from linksim.plot.facets import (
     against_snr,
     differences,
     ratio,
+    with_estimators,
 )
 from linksim.plot.look import codec_looks
 from linksim.plot.outage import draw_distribution
@@ -187,6 +189,28 @@ def test_channels_of_different_pilots_are_drawn_against_them(tmp_path: Path) -> 
     lines = [list(line.get_xdata()) for line in axes.get_lines()]
     assert lines.count([0.02, 0.2]) == summary["label"].nunique()
     assert lines.count([0, 1]) == summary["label"].nunique()
+
+
+def test_pilots_of_several_estimators_have_a_figure_each(tmp_path: Path) -> None:
+    shares = {"known": 0.0, "a": 0.02, "b": 0.02, "c": 0.2, "d": 0.2}
+    summary = pd.concat(
+        [
+            _summary([7], [1 / 12]).assign(channel=name, pilot_share=share)
+            for name, share in shares.items()
+        ]
+    )
+    estimations = ["perfect", "ls", "lmmse", "ls", "lmmse"]
+    manifest = {"scenario": {"channel": [{"estimation": one} for one in estimations]}}
+    facets = list(against_pilots(with_estimators(summary, manifest)))
+    assert [facet.name for facet in facets] == ["vs_pilots_LS", "vs_pilots_LMMSE"]
+    assert [set(facet.lines["channel"]) for facet in facets] == [
+        {"known", "a", "c"},
+        {"known", "b", "d"},
+    ]
+    assert facets[1].title.startswith("LMMSE · SNR 7 dB")
+    folder = _write(tmp_path, summary)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert _names(plot_results(folder)) >= {"psnr_vs_pilots_LS.pdf", "psnr_vs_pilots_LMMSE.pdf"}
 
 
 def test_every_result_below_a_folder(tmp_path: Path) -> None:
