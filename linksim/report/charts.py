@@ -186,7 +186,7 @@ def _published(points: pd.DataFrame, x: str, ours: Mapping[str, Look]) -> Iterat
     """Hollow points, a curve a source."""
     looks = published_looks(points["label"], ours)
     for (label, source), curve in points.groupby(["label", "source"], sort=False):
-        name = f"{label} (published)"
+        name, look = f"{label} (published)", looks[str(label)]
         yield {
             "type": "scatter",
             "x": _numbers(curve[x]),
@@ -195,9 +195,9 @@ def _published(points: pd.DataFrame, x: str, ours: Mapping[str, Look]) -> Iterat
             "name": html.escape(name),
             "meta": name,
             "marker": {
-                "symbol": f"{_SYMBOLS.get(looks[label].marker, 'circle')}-open",
+                "symbol": f"{_SYMBOLS.get(look.marker, 'circle')}-open",
                 "size": 11,  # round the point that it is compared with
-                "color": _colour(looks[label]),
+                "color": _colour(look),
                 "line": {"width": 2},
             },
             "hovertemplate": f"%{{fullData.name}}<br>%{{y:.4g}}<br>{html.escape(str(source))}"
