@@ -131,7 +131,8 @@ class Store:
     def note_scenario(self, path: Path | None) -> None:
         """Remember what the tables were made from."""
         text = "" if path is None else str(path.resolve())
-        self._write(self._scenario, text.encode("utf-8", "surrogateescape"))
+        if text != self.scenario:
+            self._write(self._scenario, text.encode("utf-8", "surrogateescape"))
 
     @property
     def _scenario(self) -> Path:
