@@ -251,9 +251,9 @@ class PreparedRun:
         from linksim.sweep.run import run_points
         from linksim.sweep.store import Store
 
-        if not overwrite:
-            self._check_folder()
         store = Store(self.folder)
+        if not overwrite:
+            self._check_folder(store.scenario)
         store.sweep_away_leftovers()
         if overwrite:
             store.forget(point.key for point in self.plan.points)
@@ -269,10 +269,12 @@ class PreparedRun:
                 "command goes on there"
             ) from None
 
-    def _check_folder(self) -> None:
-        """Notice what another scenario of the same name left, and refuse to mix it up."""
+    def _check_folder(self, before: str) -> None:
+        """Notice what another scenario of the same name left, and refuse to mix it up.
+
+        before: the path of the scenario that left it, empty where that is not known.
+        """
         from linksim.results.folder import read_manifest
-        from linksim.sweep.store import Store
 
         try:
             ours = json.loads(self.plan.scenario.model_dump_json(by_alias=True))
@@ -284,7 +286,6 @@ class PreparedRun:
         if file is None:
             return
         if file == self.file:  # of the same place too?
-            before = Store(self.folder).scenario
             if not before or self.path is None or before == str(self.path.resolve()):
                 return
             file = before

@@ -9,6 +9,7 @@ import pandas as pd
 
 from linksim.files import distinct_slugs
 from linksim.progress import counted_images
+from linksim.results.folder import channel_settings
 
 _MOST = 3  # figures of one kind: at the lowest, the middle and the highest value
 
@@ -78,11 +79,9 @@ def pilots_vary(summary: pd.DataFrame) -> bool:
 def with_estimators(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """The summary with a column ``estimator``: how a channel's receiver knows it from its pilots,
     in words, empty where it knows it anyway."""
-    settings = manifest.get("scenario", {}).get("channel", [])
     names = {
-        channel: _ESTIMATORS.get(str(one.get("estimation")), "")
-        for channel, one in zip(summary["channel"].unique(), settings, strict=False)
-        if isinstance(one, dict)
+        channel: _ESTIMATORS.get(str(settings.get("estimation")), "")
+        for channel, settings in channel_settings(manifest, summary).items()
     }
     return summary.assign(estimator=[names.get(channel, "") for channel in summary["channel"]])
 

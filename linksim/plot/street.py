@@ -10,6 +10,7 @@ import pandas as pd
 from linksim.link.site_file import NO_PATH_DB, Site
 from linksim.metrics.table import Column
 from linksim.plot.look import GREY, TEXT_INCHES, Look, wrapped
+from linksim.results.folder import channel_settings
 
 if TYPE_CHECKING:  # matplotlib is imported only by what draws
     from matplotlib.axes import Axes
@@ -110,11 +111,10 @@ class StreetValues:
 
 def site_names_of(manifest: Mapping[str, Any], table: pd.DataFrame) -> dict[str, str]:
     """Of a result's channels that are over a site: its name or file, by the channel's label."""
-    settings = manifest.get("scenario", {}).get("channel", [])
     return {
-        channel: str(one["site"])
-        for channel, one in zip(table["channel"].unique(), settings, strict=False)
-        if isinstance(one, dict) and one.get("type") == "site"
+        channel: str(settings["site"])
+        for channel, settings in channel_settings(manifest, table).items()
+        if settings.get("type") == "site"
     }
 
 

@@ -1,8 +1,11 @@
 """What a result folder is, and what its manifest says."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from linksim.errors import InputError, one_line
 from linksim.metrics.table import Column, all_columns
@@ -53,3 +56,14 @@ def _damaged(path: Path, why: str) -> InputError:
     return InputError(
         f"{path}: not a readable manifest ({why}); 'python -m linksim run' writes it again"
     )
+
+
+def channel_settings(manifest: Mapping[str, Any], table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The settings of a result's channels by the channels' labels, of those that have any; the
+    tables keep the scenario's order."""
+    settings = manifest.get("scenario", {}).get("channel", [])
+    return {
+        channel: one
+        for channel, one in zip(table["channel"].unique(), settings, strict=False)
+        if isinstance(one, dict)
+    }

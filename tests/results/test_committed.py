@@ -2,6 +2,7 @@
 scheme, and below its bounds, at every point of every scenario."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from linksim.results.folder import read_manifest, result_folders
 from tests.helpers.places import ROOT
 
 FOLDERS = result_folders(ROOT / "results")
+Where = tuple[str, str, str, float, float]  # label, the other, channel, CBR and SNR in dB
 WORDS, WORDS_AT_ONCE = 320, 16
 CLOSE_DB = 0.2
 
@@ -47,7 +49,7 @@ def where_the_snr_is_known(table: pd.DataFrame, manifest: dict[str, Any]) -> pd.
 
 def differences(
     table: pd.DataFrame, label: str, other: str, unseen: dict[tuple[Any, ...], float] | None = None
-) -> Iterator[tuple[str, float, float]]:
+) -> Iterator[tuple[Where, float, float]]:
     """(where, lower, upper) of the paired difference label - other in PSNR at every point, with the
     failures of the other that may have gone unseen."""
     of_points = table[table["quantity"] == "psnr"]
@@ -59,11 +61,8 @@ def differences(
                 sign * (line["difference"] if pd.isna(end) else end)
                 for end in (line["difference_lo"], line["difference_hi"])
             )
-            where = (
-                f"{label} - {other}, {line['channel']}, {line['cbr']:.4g}, {line['snr_db']:g} dB"
-            )
             point = other, line["channel"], line["cbr"], line["snr_db"]
-            yield where, ends[0], ends[1] + (unseen or {}).get(point, 0.0)
+            yield (label, *point), ends[0], ends[1] + (unseen or {}).get(point, 0.0)
 
 
 def unseen_failures_db(folder: Path) -> dict[tuple[Any, ...], float]:
@@ -144,14 +143,10 @@ def lucky_points(folder: Path) -> Iterator[tuple[str, str, str, float, float, fl
     if not adaptive or not fixed:
         return
     table = where_the_snr_is_known(read_table(folder / "compare.csv"), manifest)
-    table = table[table["quantity"] == "psnr"]
-    for line in table.to_dict("records"):
-        for one, two, end in (
-            ("label", "reference", line["difference_hi"]),
-            ("reference", "label", -line["difference_lo"]),
-        ):
-            if line[one] in adaptive and line[two] in fixed and end < 0:
-                yield line[one], line[two], line["channel"], line["cbr"], line["snr_db"], end
+    for label, other in product(adaptive, fixed):
+        for where, _, high in differences(table, label, other):
+            if high < 0:
+                yield *where, high
 
 
 @pytest.mark.slow
