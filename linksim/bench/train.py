@@ -20,8 +20,8 @@ from linksim.sweep.complexity import count_macs
 from linksim.training.averaging import Average
 from linksim.training.data import Batches
 from linksim.training.module import Training
+from linksim.training.optimizers import new_optimizers
 from linksim.training.recipe import Recipe, TrainingImages
-from linksim.training.train import new_optimizer
 
 PARTS = ("data", "forward", "backward", "optimiser")
 
@@ -119,7 +119,7 @@ class _Step:
         self._codec = codec.to(device).train()
         self._module = Training(recipe, self._codec)
         self._batches = Batches(recipe, open_images("kodak"), device)
-        self._optimizer = new_optimizer(recipe, self._codec, ())
+        (self._optimizer,) = new_optimizers(recipe, self._codec)
         self._average = Average(self._codec, 0.999)
         self._done = 0
 

@@ -23,6 +23,7 @@ from linksim.settings import (
 Stored = Literal["fp32", "fp16"]
 Schedule = Literal["cosine", "wsd"]
 TrainingPrecision = Precision | Literal["auto"]
+OptimizerName = Literal["adamw", "muon"]
 
 _FILES_OF_FOLDERS = ("training", "curve")  # beside which <name>.json and <name>.csv are written
 
@@ -111,7 +112,9 @@ class Recipe(Settings):
     built, or a linear ``transform`` codec (:mod:`linksim.nn.transform_init`).
     loss: of the images; a codec with a training loss of its own (MVSC) is trained on that.
     ema: decay of the averaged weights, which are kept. stored_as: in which precision.
-    lr: peak learning rate of AdamW, after ``warmup`` steps.
+    optimizer: ``adamw``, or ``muon`` for the weights of linear and convolutional layers and AdamW
+        for the rest (:mod:`linksim.training.optimizers`).
+    lr: peak learning rate, after ``warmup`` steps.
     lr_transform: the same for the layers that ``initial: transform`` filled; lr if left out.
     schedule: ``cosine`` falls to ``lr_final`` at the last step. ``wsd`` stays at lr, so that
     ``steps`` can be raised at any time; a decay from any checkpoint, of ``decay_steps``, makes the
@@ -136,6 +139,7 @@ class Recipe(Settings):
     steps: PositiveInt
     batch_size: PositiveInt = 16
     micro_batch: PositiveInt | None = None
+    optimizer: OptimizerName = "adamw"
     lr: float = Field(default=2e-4, gt=0)
     lr_transform: float | None = Field(default=None, gt=0)
     lr_final: float = Field(default=1e-6, ge=0)

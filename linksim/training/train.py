@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import count, islice, pairwise
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,7 @@ from linksim.training.data import (
 )
 from linksim.training.log import Curve, Teller
 from linksim.training.module import Training
+from linksim.training.optimizers import new_optimizers
 from linksim.training.recipe import Recipe
 from linksim.training.schedule import crop_of, last_step, pixels_seen, rate_factor
 from linksim.zoo import weights_path
@@ -163,7 +164,7 @@ def _decay_from(recipe: Recipe, main: Checkpoints, asked: int | str | None) -> i
 
 
 class _Work:
-    """A training at work: the codec, its optimiser and average, and the step that is reached."""
+    """A training at work: the codec, its optimisers and average, and the step that is reached."""
 
     def __init__(
         self,
@@ -190,8 +191,8 @@ class _Work:
         self.arithmetic = f"{self.precision}, compiled" if start.compiled else self.precision
         self.codec = codec
         self.module = Training(recipe, codec)
-        self.optimizer = new_optimizer(recipe, codec, transform)
-        self.wrapped, self.stepper = self.fabric.setup(self.module, self.optimizer)
+        self.optimizers = new_optimizers(recipe, codec, transform)
+        self.wrapped, *self.steppers = self.fabric.setup(self.module, *self.optimizers)
         self.average = None if recipe.ema is None else Average(codec, recipe.ema)
         self.batches = Batches(recipe, self.training, self.fabric.device)
         self.validation = HeldOut(
@@ -226,7 +227,8 @@ class _Work:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.codec.load_state_dict(state["codec"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(held)
         if self.average is not None:
             self.average.load(state["average"])
         self.step, self.seconds = state["step"], state["seconds"]
@@ -235,7 +237,7 @@ class _Work:
     def _state(self) -> dict[str, Any]:
         return {
             "codec": self.codec.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": None if self.average is None else self.average.state(),
             "step": self.step,
             "seconds": self.seconds,
@@ -269,7 +271,7 @@ class _Work:
         while self.step < self.total:
             loss = self._learn()
             if self.step % LOG_EVERY == 0 or self.step == self.total:
-                self._log({"loss": float(loss), "lr": self.optimizer.param_groups[0]["lr"]})
+                self._log({"loss": float(loss), "lr": self.optimizers[0].param_groups[0]["lr"]})
             if self.step % recipe.validation.every == 0 and self.step < self.total:
                 self._validate(teller)
             teller.step(self.step, loss)
@@ -291,7 +293,7 @@ class _Work:
         """One step; its loss."""
         recipe, step = self.recipe, self.step
         factor = rate_factor(recipe, step, self.decay_from)
-        for group in self.optimizer.param_groups:
+        for group in chain.from_iterable(o.param_groups for o in self.optimizers):
             group["lr"] = group["peak"] * factor
         side = crop_of(recipe, step, self.decay_from)
         conditions = self.module.conditions(step, side, self.fabric.device)
@@ -310,8 +312,9 @@ class _Work:
         if not bool(torch.isfinite(total)):
             raise InputError(f"the loss is {total.item()} at step {step}; lower lr or clip_norm")
         clip_grad_norm_(self.codec.parameters(), recipe.clip_norm, foreach=True)
-        self.stepper.step()
-        self.stepper.zero_grad()
+        for stepper in self.steppers:
+            stepper.step()
+            stepper.zero_grad()
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
@@ -486,23 +489,6 @@ def _check_start(recipe: Recipe) -> None:
         return
     if theirs != name and ":" not in f"{theirs}{name}":
         raise InputError(f"weights {start} are of {theirs!r}, the recipe's codec is {name!r}")
-
-
-def new_optimizer(
-    recipe: Recipe, codec: NeuralCodec, transform: Sequence[nn.Parameter]
-) -> torch.optim.AdamW:
-    """AdamW over the codec's parameters; those that hold a transform learn at their own rate."""
-    held = {id(parameter) for parameter in transform}
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-    for parameter in codec.parameters():
-        groups[id(parameter) in held].append(parameter)
-    peaks = {False: recipe.lr, True: recipe.lr_transform or recipe.lr}
-    rates = [
-        {"params": parameters, "lr": peaks[which], "peak": peaks[which]}
-        for which, parameters in groups.items()
-        if parameters
-    ]
-    return torch.optim.AdamW(rates, weight_decay=recipe.weight_decay, fused=True)
 
 
 def write_weights(path: Path, recipe: Recipe, codec: NeuralCodec, card: dict[str, Any]) -> None:

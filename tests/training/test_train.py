@@ -123,16 +123,18 @@ def test_weights_remember_their_options(photographs: Path, tmp_path: Path) -> No
         codec_from_settings(other)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_cut_off_and_gone_on_is_as_if_it_had_not_been(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    whole = train(recipe(photographs), tmp_path / "whole")
+    made = recipe(photographs, optimizer=optimizer)
+    whole = train(made, tmp_path / "whole")
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "forward", power_cut_at(18))
         with pytest.raises(RuntimeError, match="power cut"):
-            train(recipe(photographs), tmp_path / "cut")
-    resumed = train(recipe(photographs), tmp_path / "cut")
+            train(made, tmp_path / "cut")
+    resumed = train(made, tmp_path / "cut")
     curve = pd.read_csv(resumed.with_suffix(".csv"))
     assert curve["step"].is_unique
     assert list(curve.dropna(subset="val_psnr")["step"]) == [20, 40]
