@@ -110,31 +110,16 @@ class HeldOut:
 
 
 def open_training_images(recipe: Recipe) -> ImageSet:
-    """All images of a recipe that its crops fit into; raises InputError where they are too few.
-
-    Of CelebA and CIFAR-10, whose images are all of one size, the first speaks for all.
-    """
-    settings, side = recipe.images, recipe.largest_crop
+    """All images of a recipe's source."""
+    settings = recipe.images
     if settings.root is not None and settings.root.is_file():
-        images = open_packed(settings.root, source=settings.source, split=settings.split)
-    else:
-        images = open_images(
-            settings.source,
-            root=settings.root,
-            split=settings.split,
-            max_pixels=settings.max_pixels,
-        )
-    alike = settings.source in ("celeba", "cifar10")
-    fit = images.at_least(side) if not alike or not len(images[:1].at_least(side)) else images
-    if len(fit) < len(images):
-        few = f"{len(fit)} of {len(images)} photographs of {settings.root or settings.source}"
-        if len(fit) <= settings.holdout:
-            raise InputError(
-                f"{few} are at least {side}x{side}, the crop; images.holdout takes "
-                f"{settings.holdout}, and some must be left to train on"
-            )
-        _log.warning("%s are at least %dx%d, the crop; the others are left out", few, side, side)
-    return fit
+        return open_packed(settings.root, source=settings.source, split=settings.split)
+    return open_images(
+        settings.source,
+        root=settings.root,
+        split=settings.split,
+        max_pixels=settings.max_pixels,
+    )
 
 
 def data_digest(images: ImageSet) -> str:
@@ -144,7 +129,11 @@ def data_digest(images: ImageSet) -> str:
 
 
 def split_images(recipe: Recipe, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet]:
-    """(training, held-out) images: every so-many-th is held out, counted class by class."""
+    """(training, held-out) images: every so-many-th is held out, counted class by class.
+
+    Which are held out does not depend on the crops; then those that are smaller than the largest
+    crop are left out of both. Raises InputError where too few are left.
+    """
     source, root, holdout = recipe.images.source, recipe.images.root, recipe.images.holdout
     images = open_training_images(recipe) if images is None else images
     if len(images) <= holdout:
@@ -156,4 +145,25 @@ def split_images(recipe: Recipe, images: ImageSet | None = None) -> tuple[ImageS
     by_class = sorted(range(len(images)), key=lambda i: labels[i] or 0)
     held = {by_class[i * len(images) // holdout] for i in range(holdout)}
     rest = [i for i in range(len(images)) if i not in held]
-    return images.subset(rest), images.subset(sorted(held))
+    split = images.subset(rest), images.subset(sorted(held))
+    training, held_out = (_that_fit(recipe, part) for part in split)
+    fit, side = len(training) + len(held_out), recipe.largest_crop
+    if fit < len(images):
+        few = f"{fit} of {len(images)} photographs of {root or source}"
+        if not len(training) or not len(held_out):
+            raise InputError(
+                f"{few} are at least {side}x{side}, the crop; images.holdout takes "
+                f"{holdout}, and some must be left to train on"
+            )
+        _log.warning("%s are at least %dx%d, the crop; the others are left out", few, side, side)
+    return training, held_out
+
+
+def _that_fit(recipe: Recipe, images: ImageSet) -> ImageSet:
+    """Those that the largest crop fits into; of CelebA and CIFAR-10, whose images are all of one
+    size, the first speaks for all."""
+    side = recipe.largest_crop
+    alike = recipe.images.source in ("celeba", "cifar10")
+    if alike and len(images[:1].at_least(side)):
+        return images
+    return images.at_least(side)

@@ -96,9 +96,13 @@ class TrainingImages(Settings):
 
 
 class Validation(Settings):
-    """How validation measures: every so many steps, on centre crops, at these points."""
+    """How validation measures: every so many steps, on centre crops, at these points.
+
+    crop: their side in pixels; that of the largest crops if left out.
+    """
 
     every: PositiveInt = 1000
+    crop: PositiveInt | None = None
     snr_db: SnrList = (1.0, 7.0, 13.0, 19.0)
     cbr: Cbr | None = None
 
@@ -158,9 +162,14 @@ class Recipe(Settings):
 
     @property
     def largest_crop(self) -> int:
-        """Side of the largest crops, at which validation measures too."""
+        """Side of the largest crops, of training and of validation."""
         last = self.images.last
-        return self.images.crop if last is None else max(self.images.crop, last.crop)
+        return max(self.images.crop, last.crop if last else 0, self.validation.crop or 0)
+
+    @property
+    def validation_crop(self) -> int:
+        """Side of the crops that validation measures at."""
+        return self.validation.crop or self.largest_crop
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

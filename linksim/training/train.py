@@ -196,7 +196,7 @@ class _Work:
         self.average = None if recipe.ema is None else Average(codec, recipe.ema)
         self.batches = Batches(recipe, self.training, self.fabric.device)
         self.validation = HeldOut(
-            self.held_out, side=recipe.largest_crop, size=recipe.micro_batch or recipe.batch_size
+            self.held_out, side=recipe.validation_crop, size=recipe.micro_batch or recipe.batch_size
         )
         self.step = 0
         self.seconds = 0.0

@@ -183,6 +183,32 @@ def test_held_out_photographs_are_not_trained_on(photographs: Path) -> None:
     assert len(training) + len(held_out) == 12
 
 
+def test_larger_crops_hold_out_no_others(photographs: Path, tmp_path: Path) -> None:
+    """A training that goes on with larger crops must not train on what was held out before."""
+    for path in sorted(photographs.iterdir()):
+        (tmp_path / path.name).symlink_to(path)
+    for name in ("00a", "02a", "05a", "07a"):  # between the others, and too small for large crops
+        smooth_picture(3, (40, 40)).save(tmp_path / f"{name}.png")
+    images = {"root": tmp_path, "crop": 32, "holdout": 4}
+    held = split_images(recipe(tmp_path, images=images))[1]
+    last = recipe(tmp_path, images={**images, "last": {"crop": 48, "steps": 2}})
+    larger = recipe(tmp_path, images=images, validation={"crop": 48})
+    for made in (last, larger):
+        training, still_held = split_images(made)
+        assert len(training) + len(still_held) == 12
+        assert set(still_held.names) <= set(held.names)
+        assert not set(training.names) & set(held.names)
+
+
+def test_validation_has_a_crop_of_its_own(photographs: Path) -> None:
+    images = {"root": photographs, "crop": 32, "holdout": 3, "last": {"crop": 64, "steps": 2}}
+    assert recipe(photographs, images=images).validation_crop == 64
+    smaller = recipe(photographs, images=images, validation={"crop": 32})
+    assert (smaller.validation_crop, smaller.largest_crop) == (32, 64)
+    larger = recipe(photographs, validation={"crop": 64})
+    assert (larger.validation_crop, larger.largest_crop) == (64, 64)
+
+
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CIFAR-10's layout as folders: ten classes of six pictures of 32x32, each class one colour."""
@@ -237,7 +263,7 @@ def test_a_codec_that_wants_labels_says_so(photographs: Path, tmp_path: Path) ->
 
 
 def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"images.holdout takes 12, and some must be left"):
+    with pytest.raises(InputError, match=r"images.holdout is 12, but .* holds 12 images; some must"):
         split_images(recipe(photographs, images={"root": photographs, "holdout": 12}))
     for images, message in (
         ({"source": "imagenet"}, "'imagenet' is no source; allowed are kodak, folder, classes"),
