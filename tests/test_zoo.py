@@ -63,7 +63,7 @@ def test_there_are_weights() -> None:
     assert "zoo:mambajscc-small-rayleigh" in zoo_names()
 
 
-FOR_ONE_SNR = [name for name in zoo_names() if name.removesuffix("-fixed").endswith("db")]
+FOR_ONE_SNR = [name for name in zoo_names() if re.search(r"\d+db-", name)]
 ESTIMATING = [name for name in zoo_names() if "mvsc" in name]
 FOR_ALL_SNRS = [name for name in zoo_names() if name not in [*FOR_ONE_SNR, *ESTIMATING]]
 

@@ -52,7 +52,7 @@ cbr: 1/4
 trials: 3
 metrics: [psnr]
 codecs:
-  - {codec: deepjscc, weights: "zoo:deepjscc-small-rayleigh-7db-fixed"}
+  - {codec: deepjscc, weights: "zoo:deepjscc-small-rayleigh-7db-muon"}
 """
 
 
