@@ -40,7 +40,7 @@ def new_optimizers(
     return optimizers
 
 
-def _matrices(codec: nn.Module) -> Iterable[nn.Parameter]:
+def _matrices(codec: nn.Module) -> Iterable[torch.Tensor]:
     """Weights of linear layers and of convolutions over all channels, but for the small ones."""
     for module in codec.modules():
         if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
@@ -85,7 +85,7 @@ class MuonOfLayers(Muon):
         for parameter, matrix in self._pairs:
             grad = parameter.grad
             matrix.grad = None if grad is None else grad.reshape(matrix.shape)
-        loss: float | None = super().step(closure)
+        loss: float | None = super().step(closure)  # type: ignore[no-untyped-call]
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -263,7 +263,9 @@ def test_a_codec_that_wants_labels_says_so(photographs: Path, tmp_path: Path) ->
 
 
 def test_bad_recipes(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"images.holdout is 12, but .* holds 12 images; some must"):
+    with pytest.raises(
+        InputError, match=r"images.holdout is 12, but .* holds 12 images; some must"
+    ):
         split_images(recipe(photographs, images={"root": photographs, "holdout": 12}))
     for images, message in (
         ({"source": "imagenet"}, "'imagenet' is no source; allowed are kodak, folder, classes"),
