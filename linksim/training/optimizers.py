@@ -1,6 +1,5 @@
 """What changes the weights: AdamW, or Muon for the matrices and AdamW for the rest."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,23 +19,22 @@ def new_optimizers(
     """The recipe's optimisers over a codec's parameters; none is in two of them.
 
     Each group of parameters holds its learning rate at its ``peak`` too. Those of ``transform``
-    take ``lr_transform``.
+    take ``lr_transform``, in a group after that of the others.
     """
     held = {id(parameter) for parameter in transform}
     matrices = {id(m) for m in _matrices(codec)} if recipe.optimizer == "muon" else set()
-    parts: dict[bool, dict[bool, list[nn.Parameter]]] = defaultdict(lambda: defaultdict(list))
-    for parameter in codec.parameters():
-        parts[id(parameter) in matrices][id(parameter) in held].append(parameter)
+
+    def groups(of_muon: bool) -> list[dict[str, Any]]:
+        chosen = [p for p in codec.parameters() if (id(p) in matrices) == of_muon]
+        rest = [p for p in chosen if id(p) not in held], recipe.lr
+        filled = [p for p in chosen if id(p) in held], recipe.lr_transform or recipe.lr
+        return [{"params": ps, "lr": lr, "peak": lr} for ps, lr in (rest, filled) if ps]
+
     optimizers: list[Optimizer] = []
-    for is_muon, groups in sorted(parts.items()):
-        rates = [
-            (p, recipe.lr_transform or recipe.lr if of else recipe.lr) for of, p in groups.items()
-        ]
-        if is_muon:
-            optimizers.append(MuonOfLayers(rates, weight_decay=recipe.weight_decay))
-        else:
-            adamw: list[dict[str, Any]] = [{"params": p, "lr": lr, "peak": lr} for p, lr in rates]
-            optimizers.append(AdamW(adamw, weight_decay=recipe.weight_decay, fused=True))
+    if of_adamw := groups(of_muon=False):
+        optimizers.append(AdamW(of_adamw, weight_decay=recipe.weight_decay, fused=True))
+    if of_muon := groups(of_muon=True):
+        optimizers.append(MuonOfLayers(of_muon, weight_decay=recipe.weight_decay))
     return optimizers
 
 
@@ -62,23 +60,20 @@ class MuonOfLayers(Muon):
     AdamW's updates, so that both share their learning rates. A convolution is flattened to a row
     for each slice along its weight's first axis.
 
-    groups: parameters with their learning rates.
+    groups: of parameters, as torch's optimisers take them.
     Sources: Jordan et al., Muon, 2024 (kellerjordan.github.io/posts/muon), with its treatment of
     convolutions; the scale: Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982,
     section 2.2.
     """
 
-    def __init__(
-        self, groups: Iterable[tuple[Sequence[nn.Parameter], float]], *, weight_decay: float
-    ) -> None:
-        groups = list(groups)
-        self._pairs = [(p, nn.Parameter(_flat(p))) for parameters, _ in groups for p in parameters]
-        flat = iter([matrix for _, matrix in self._pairs])
-        given: list[dict[str, Any]] = [
-            {"params": [next(flat) for _ in parameters], "lr": lr, "peak": lr}
-            for parameters, lr in groups
-        ]
-        super().__init__(given, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    def __init__(self, groups: Sequence[dict[str, Any]], *, weight_decay: float) -> None:
+        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        flat = []
+        for group in groups:
+            matrices = [nn.Parameter(_flat(parameter)) for parameter in group["params"]]
+            self._pairs += zip(group["params"], matrices, strict=True)
+            flat.append({**group, "params": matrices})
+        super().__init__(flat, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         self._follow()

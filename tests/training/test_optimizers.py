@@ -49,11 +49,11 @@ def test_muon_has_the_matrices_of_layers_and_adamw_the_rest() -> None:
 
 def test_what_was_filled_as_a_transform_has_its_own_rate_in_both() -> None:
     model = Layers()
-    filled = [model.linear.weight, model.linear.bias]
+    filled = [model.scale, model.linear.weight]  # the very first parameter among them
     changes = {"lr_transform": 0.002, "initial": "transform"}
     optimizers = new_optimizers(recipe(**changes), model, filled)
     rates = [[group["peak"] for group in o.param_groups] for o in optimizers]
-    assert [sorted(each) for each in rates] == [[0.002, 0.01]] * 2
+    assert rates == [[0.01, 0.002]] * 2
     (adamw,) = new_optimizers(recipe(**changes, optimizer="adamw"), model, filled)
     counted = sum(p.numel() for g in adamw.param_groups for p in g["params"])
     assert counted == sum(p.numel() for p in model.parameters())
@@ -64,7 +64,7 @@ def test_a_step_goes_as_far_along_every_direction() -> None:
     brings them to between 0.7 and 1.2 of that."""
     torch.manual_seed(0)
     layer = nn.Conv2d(16, 24, 3)
-    optimizer = MuonOfLayers([([layer.weight], 0.01)], weight_decay=0.0)
+    optimizer = MuonOfLayers([{"params": [layer.weight], "lr": 0.01}], weight_decay=0.0)
     before = layer.weight.detach().clone()
     layer.weight.grad = torch.randn_like(layer.weight)
     optimizer.step()
@@ -81,13 +81,13 @@ def test_convolutions_are_matrices_and_follow_their_weights() -> None:
     torch.manual_seed(0)
     layer = nn.ConvTranspose2d(16, 24, 5)
     flat = nn.Parameter(layer.weight.detach().flatten(1).clone())
-    ours = MuonOfLayers([([layer.weight], 0.01)], weight_decay=0.1)
+    ours = MuonOfLayers([{"params": [layer.weight], "lr": 0.01}], weight_decay=0.1)
     theirs = torch.optim.Muon([flat], 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for step in range(3):
         if step == 1:
             layer.weight.data = layer.weight.detach().clone()
         if step == 2:
-            again = MuonOfLayers([([layer.weight], 0.01)], weight_decay=0.1)
+            again = MuonOfLayers([{"params": [layer.weight], "lr": 0.01}], weight_decay=0.1)
             again.load_state_dict(ours.state_dict())
             ours = again
         layer.weight.grad = torch.randn_like(layer.weight)
