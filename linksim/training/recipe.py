@@ -125,6 +125,7 @@ class Recipe(Settings):
     weights to release (:mod:`linksim.training.schedule`).
     batch_size: images a step, whatever the number of devices that share them.
     micro_batch: how many of them a device takes at once, by its memory; gradients are added up.
+        Of crops smaller than the largest it takes as many as hold the same pixels.
     precision: ``auto`` takes bf16 where the device computes in it, else fp32.
     checkpoint_every: steps; the last two are kept, and those at multiples of ``keep_every``.
     """
@@ -165,6 +166,14 @@ class Recipe(Settings):
         """Side of the largest crops, of training and of validation."""
         last = self.images.last
         return max(self.images.crop, last.crop if last else 0, self.validation.crop or 0)
+
+    def crops_at_once(self, side: int) -> int:
+        """How many training crops of ``side`` pixels a device takes at once."""
+        if self.micro_batch is None:
+            return self.batch_size
+        last = self.images.last
+        largest = max(self.images.crop, last.crop if last else 0)
+        return self.micro_batch * largest**2 // side**2
 
     @property
     def validation_crop(self) -> int:

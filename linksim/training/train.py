@@ -299,7 +299,7 @@ class _Work:
         conditions = self.module.conditions(step, side, self.fabric.device)
         total = torch.zeros((), device=self.fabric.device)
         first, last = self.share
-        bounds = [*range(first, last, recipe.micro_batch or recipe.batch_size), last]
+        bounds = [*range(first, last, recipe.crops_at_once(side)), last]
         for a, b in pairwise(bounds):
             images, labels = self.fabric.to_device(self.batches.of(step, side, a, b))
             torch.manual_seed(derive_seed(recipe.seed, "layers", step, a))
@@ -386,7 +386,7 @@ class _Work:
         recipe, device = self.recipe, self.fabric.device
         side = crop_of(recipe, self.total - 1, self.decay_from)
         conditions = self.module.conditions(step, side, device)
-        size = recipe.micro_batch or recipe.batch_size
+        size = min(recipe.crops_at_once(side), recipe.batch_size)
         images, _ = self.batches.of(step, side, 0, size)
         self.module.send(images.to(device), conditions.of(0, size))
 

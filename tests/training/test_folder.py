@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from linksim.errors import InputError
 from linksim.training.averaging import Average
 from linksim.training.checkpoints import Checkpoints
+from linksim.training.module import Training
 from linksim.training.train import Start, train
 from tests.training.test_train import photographs, recipe, same_weights
 
@@ -155,6 +157,22 @@ def test_micro_batches_add_up_to_the_batch(photographs: Path, tmp_path: Path) ->
     one, other = (load_file(path) for path in paths if path is not None)
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=0, atol=1e-5)
+
+
+def test_a_micro_batch_is_of_the_largest_crops(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of smaller ones a device takes as many as hold the same pixels."""
+    taken, forward = [], Training.forward
+
+    def noted(self: Training, images: torch.Tensor, *args: Any) -> torch.Tensor:
+        taken.append((images.shape[-1], len(images)))
+        return forward(self, images, *args)
+
+    monkeypatch.setattr(Training, "forward", noted)
+    images = {"root": photographs, "crop": 32, "holdout": 3, "last": {"crop": 64, "steps": 1}}
+    train(recipe(photographs, images=images, steps=2, micro_batch=1), tmp_path)
+    assert taken == [(32, 4), *[(64, 1)] * 4]
 
 
 def test_other_bad_input(photographs: Path, tmp_path: Path) -> None:
