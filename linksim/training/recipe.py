@@ -94,6 +94,11 @@ class TrainingImages(Settings):
     holdout: PositiveInt = 16
     max_pixels: PositiveInt = MAX_PIXELS
 
+    @property
+    def largest_crop(self) -> int:
+        """Side of the largest crops of training."""
+        return max(self.crop, self.last.crop if self.last else 0)
+
 
 class Validation(Settings):
     """How validation measures: every so many steps, on centre crops, at these points.
@@ -164,16 +169,13 @@ class Recipe(Settings):
     @property
     def largest_crop(self) -> int:
         """Side of the largest crops, of training and of validation."""
-        last = self.images.last
-        return max(self.images.crop, last.crop if last else 0, self.validation.crop or 0)
+        return max(self.images.largest_crop, self.validation.crop or 0)
 
     def crops_at_once(self, side: int) -> int:
         """How many training crops of ``side`` pixels a device takes at once."""
         if self.micro_batch is None:
             return self.batch_size
-        last = self.images.last
-        largest = max(self.images.crop, last.crop if last else 0)
-        return self.micro_batch * largest**2 // side**2
+        return min(self.micro_batch * self.images.largest_crop**2 // side**2, self.batch_size)
 
     @property
     def validation_crop(self) -> int:

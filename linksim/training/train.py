@@ -386,7 +386,7 @@ class _Work:
         recipe, device = self.recipe, self.fabric.device
         side = crop_of(recipe, self.total - 1, self.decay_from)
         conditions = self.module.conditions(step, side, device)
-        size = min(recipe.crops_at_once(side), recipe.batch_size)
+        size = recipe.crops_at_once(side)
         images, _ = self.batches.of(step, side, 0, size)
         self.module.send(images.to(device), conditions.of(0, size))
 
