@@ -7,6 +7,7 @@ y -> estimator -> s_hat -> SNR estimate
 Where the paper is silent, the structure is that of its authors' public code (Linkcy97/MVSC).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +33,7 @@ _STEM_EPS = 1e-4
 _SHRINKAGE = 0.9
 """Of the signal estimated at the start, which is then 19 dB above what is called noise."""
 _IMAGE_WEIGHT, _SNR_WEIGHT, _SIGNAL_WEIGHT, _CLASS_WEIGHT = 0.1, 0.1, 10.0, 10.0
+"""As published; those of the SNR and of the class are options."""
 
 
 class MVSC(NeuralCodec):
@@ -48,6 +50,9 @@ class MVSC(NeuralCodec):
         of its few photographs away. In use there is no difference.
     estimator_width, estimator_residuals: see :class:`SignalEstimator`. A width below C cannot hold
         the signal: what is missing of it counts as noise, and the SNR estimate stays low.
+    snr_weight: of the SNR estimate's squared error, in dB^2, in the training loss; 0.1 as
+        published. The more, the more of the latent the transmitter makes predictable, and the noise
+        on it seen.
     latent_channels: C; CBR = C / (6 * 4^n). Every token of the latent, all C at one place, has unit
         energy, and the link brings each image to unit power: the receiver undoes that by the
         constant sqrt(2 / C), so that it sees what it would in the public code.
@@ -100,6 +105,7 @@ class MVSC(NeuralCodec):
         latent_channels: int = 96,
         estimator_width: int = 16,
         estimator_residuals: int = 1,
+        snr_weight: float = _SNR_WEIGHT,
         window_padding: WindowPadding = "none",
         statistics: Statistics = "batch",
         rate: Rate = "fixed",
@@ -113,7 +119,9 @@ class MVSC(NeuralCodec):
                 f"estimator_width is {estimator_width}, estimator_residuals {estimator_residuals}; "
                 "allowed are a width of at least 1, and 1 or 2 residuals"
             )
+        _check_weight("snr_weight", snr_weight)
         self.statistics = statistics
+        self.snr_weight = snr_weight
         self.stride = self.downsampling = 2 ** len(depths)
         levels = _Levels(
             dim=dim, depths=depths, windows=windows, heads=heads, padding=window_padding
@@ -189,7 +197,7 @@ class MVSC(NeuralCodec):
         snr_db: Tensor,
         labels: Tensor,
     ) -> Tensor:
-        """0.1 MSE of the image (0..255) + 0.1 MSE of the SNR in dB + 10 MSE of s_hat.
+        """0.1 MSE of the image (0..255) + snr_weight * MSE of the SNR in dB + 10 MSE of s_hat.
 
         s_hat is computed again from ``received`` (the estimator is the smallest part of the codec)
         and compared with the frame as the link sends it, at unit energy a token.
@@ -199,7 +207,7 @@ class MVSC(NeuralCodec):
         s_hat = self.estimator(self._token_energy(self.latent_of(received.symbols, size)))
         return (
             _IMAGE_WEIGHT * F.mse_loss(255 * decoded.images, 255 * images)
-            + _SNR_WEIGHT * F.mse_loss(decoded.report["snr_db_estimate"], snr_db)
+            + self.snr_weight * F.mse_loss(decoded.report["snr_db_estimate"], snr_db)
             + _SIGNAL_WEIGHT * F.mse_loss(s_hat, sent)
         )
 
@@ -218,8 +226,10 @@ def _convolutional_end(layers: nn.Sequential) -> ConvolutionalEnd:
 class MVSC4(MVSC):
     """MVSC with a class head, trained on four losses; options as in :class:`MVSC`.
 
-    classes: number of classes. The report holds ``class_index`` [B] too, and in training mode
-    ``class_logits`` [B, classes].
+    classes: number of classes.
+    class_weight: of the cross-entropy in the training loss; 10 as published.
+
+    The report holds ``class_index`` [B] too, and in training mode ``class_logits`` [B, classes].
     """
 
     summary: ClassVar[str] = "MVSC that classifies the image as well"
@@ -239,6 +249,8 @@ class MVSC4(MVSC):
         latent_channels: int = 96,
         estimator_width: int = 16,
         estimator_residuals: int = 1,
+        class_weight: float = _CLASS_WEIGHT,
+        snr_weight: float = _SNR_WEIGHT,
         window_padding: WindowPadding = "none",
         statistics: Statistics = "batch",
         rate: Rate = "fixed",
@@ -252,13 +264,15 @@ class MVSC4(MVSC):
             latent_channels=latent_channels,
             estimator_width=estimator_width,
             estimator_residuals=estimator_residuals,
+            snr_weight=snr_weight,
             window_padding=window_padding,
             statistics=statistics,
             rate=rate,
         )
         if classes < 2:
             raise InputError(f"classes is {classes}; it must be at least 2")
-        self.classes = classes
+        _check_weight("class_weight", class_weight)
+        self.classes, self.class_weight = classes, class_weight
         self.class_head = nn.Sequential(
             nn.Conv2d(dim, dim // 2, 3, padding=1),
             nn.ReLU(),
@@ -284,7 +298,7 @@ class MVSC4(MVSC):
         snr_db: Tensor,
         labels: Tensor,
     ) -> Tensor:
-        """MVSC's loss + 10 times the cross-entropy; raises InputError for labels out of range."""
+        """MVSC's loss + class_weight * cross-entropy; raises InputError for labels out of range."""
         if int(labels.min()) < 0 or int(labels.max()) >= self.classes:
             raise InputError(
                 f"MVSC4 trains on labels 0..{self.classes - 1}; a batch holds "
@@ -298,7 +312,7 @@ class MVSC4(MVSC):
             snr_db=snr_db,
             labels=labels,
         )
-        return loss + _CLASS_WEIGHT * F.cross_entropy(decoded.report["class_logits"], labels)
+        return loss + self.class_weight * F.cross_entropy(decoded.report["class_logits"], labels)
 
 
 class SignalEstimator(nn.Module):
@@ -447,6 +461,11 @@ def _channels_last(layer: nn.Module, x: Tensor) -> Tensor:
 def _check_choice(name: str, given: str, allowed: Sequence[str]) -> None:
     if given not in allowed:
         raise InputError(f"{name} is {given!r}; allowed are {', '.join(allowed)}")
+
+
+def _check_weight(name: str, given: float) -> None:
+    if not (math.isfinite(given) and given >= 0):
+        raise InputError(f"{name} is {given}; it must be a finite number of at least 0")
 
 
 def _check_levels(

@@ -104,10 +104,25 @@ def test_the_report_of_mvsc4() -> None:
     assert set(codec.eval().synthesis(latent, None).report) == {"snr_db_estimate", "class_index"}
 
 
-def test_the_loss_adds_up_by_hand() -> None:
-    """Image off by 1/255: 0.1; SNR off by 2 dB: 0.4; s_hat off by 1/2 at unit power a symbol, 1/4
-    at unit energy a token of 8: 0.625; no idea of 10 classes: 10 ln 10."""
-    codec = MVSC4(**MVSC4.presets["cifar10"])
+@pytest.mark.parametrize("weight", [math.inf, math.nan, -1.0])
+@pytest.mark.parametrize("name", ["snr_weight", "class_weight"])
+def test_weights_of_losses_that_cannot_be(name: str, weight: float) -> None:
+    with pytest.raises(InputError, match=f"{name} is .* a finite number of at least 0"):
+        MVSC4(**{**MVSC4.presets["cifar10"], name: weight})
+
+
+@pytest.mark.parametrize(
+    ("options", "of_snr_and_class"),
+    [
+        ({}, 0.4 + 10 * math.log(10)),
+        ({"snr_weight": 10.0}, 40.0 + 10 * math.log(10)),
+        ({"class_weight": 0}, 0.4),
+    ],
+)
+def test_the_loss_adds_up_by_hand(options: dict[str, float], of_snr_and_class: float) -> None:
+    """Image off by 1/255: 0.1; SNR off by 2 dB: 0.4 as published; s_hat off by 1/2 at unit power
+    a symbol, 1/4 at unit energy a token of 8: 0.625; no idea of 10 classes: 10 ln 10."""
+    codec = MVSC4(**{**MVSC4.presets["cifar10"], **options})
     images = torch.rand(2, 3, 32, 32)
     sent = torch.full((2, 8 * 8 * 4), math.sqrt(0.5) * (1 + 1j))  # unit power, every real sqrt(1/2)
     frame = Frame.analog(3 * sent)  # the link takes the 3 away
@@ -126,7 +141,7 @@ def test_the_loss_adds_up_by_hand() -> None:
         snr_db=torch.tensor([7.0, 7.0]),
         labels=torch.tensor([0, 9]),
     )
-    torch.testing.assert_close(loss, torch.tensor(0.1 + 0.4 + 0.625 + 10 * math.log(10)))
+    torch.testing.assert_close(loss, torch.tensor(0.1 + 0.625 + of_snr_and_class))
 
 
 @pytest.mark.parametrize("label", [-1, 10])
