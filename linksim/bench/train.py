@@ -21,7 +21,7 @@ from linksim.training.averaging import Average
 from linksim.training.data import Batches
 from linksim.training.module import Training
 from linksim.training.optimizers import new_optimizers
-from linksim.training.recipe import Recipe, TrainingImages
+from linksim.training.recipe import OptimizerName, Recipe, TrainingImages
 
 PARTS = ("data", "forward", "backward", "optimiser")
 
@@ -32,6 +32,7 @@ def bench_train(
     crop: int = 128,
     batch_size: int = 8,
     precision: Precision = "fp32",
+    optimizer: OptimizerName = "adamw",
     device: str = "auto",
     repetitions: int = 5,
 ) -> pd.DataFrame:
@@ -42,12 +43,13 @@ def bench_train(
     optimiser with clipping and weight averaging, step), median_ms, share, crops_per_s (of the
     step), gflops (achieved in the step: counted operations, two a multiply-accumulate, over its
     time), peak_gflops (of one large matrix product in the same run), codec, preset, crop,
-    batch_size, precision, torch and those of :func:`linksim.provenance.machine`.
+    batch_size, precision, optimizer, torch and those of :func:`linksim.provenance.machine`.
     Raises InputError for what does not fit.
     """
     if crop > 512:
         raise InputError(f"bench train: crop is {crop}; the photographs allow at most 512")
-    step = _Step(contestant, crop, batch_size, precision, pick_device(device))
+    recipe, codec = bench_recipe(contestant, crop=crop, batch_size=batch_size, optimizer=optimizer)
+    step = _Step(recipe, codec, precision, pick_device(device))
     step.seconds()
     rounds = [step.seconds() for _ in range(repetitions)]
     seconds = {part: median(each[part] for each in rounds) for part in PARTS}
@@ -67,6 +69,7 @@ def bench_train(
             "crop": crop,
             "batch_size": batch_size,
             "precision": precision,
+            "optimizer": optimizer,
             "torch": torch.__version__,
             **machine(),
         }
@@ -83,7 +86,7 @@ def peak_flops(device: torch.device, precision: Precision, repetitions: int = 5)
 
 
 def bench_recipe(
-    contestant: CodecSettings, *, crop: int, batch_size: int
+    contestant: CodecSettings, *, crop: int, batch_size: int, optimizer: OptimizerName = "adamw"
 ) -> tuple[Recipe, NeuralCodec]:
     """What is timed: MSE, fast Rayleigh fading, the whole latent; and the codec. InputError."""
     codec = codec_from_settings(contestant)
@@ -98,6 +101,7 @@ def bench_recipe(
         images=TrainingImages(source="kodak", crop=crop),
         steps=1000,
         batch_size=batch_size,
+        optimizer=optimizer,
     )
     return recipe, codec
 
@@ -106,20 +110,14 @@ class _Step:
     """A codec at the start of a training, and one step of it at a time."""
 
     def __init__(
-        self,
-        contestant: CodecSettings,
-        crop: int,
-        batch_size: int,
-        precision: Precision,
-        device: torch.device,
+        self, recipe: Recipe, codec: NeuralCodec, precision: Precision, device: torch.device
     ) -> None:
-        recipe, codec = bench_recipe(contestant, crop=crop, batch_size=batch_size)
-        self.device = device
-        self._crop, self._size, self._precision = crop, batch_size, precision
+        self.device, self._precision = device, precision
+        self._crop, self._size = recipe.images.crop, recipe.batch_size
         self._codec = codec.to(device).train()
         self._module = Training(recipe, self._codec)
         self._batches = Batches(recipe, open_images("kodak"), device)
-        (self._optimizer,) = new_optimizers(recipe, self._codec)
+        self._optimizers = new_optimizers(recipe, self._codec)
         self._average = Average(self._codec, 0.999)
         self._done = 0
 
@@ -149,8 +147,9 @@ class _Step:
 
     def _update(self) -> None:
         clip_grad_norm_(self._codec.parameters(), 1.0, foreach=True)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         self._done += 1
         self._average.update(self._done)
 

@@ -382,6 +382,7 @@ def bench_train(
     crop: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 128,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
     bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16 instead of float32.")] = False,
+    muon: Annotated[bool, typer.Option("--muon", help="By Muon instead of AdamW alone.")] = False,
     count: Annotated[
         bool, typer.Option("--count", help="Count a GPU's memory instead, without one.")
     ] = False,
@@ -409,6 +410,7 @@ def bench_train(
         crop=crop,
         batch_size=batch_size,
         precision=precision,
+        optimizer="muon" if muon else "adamw",
         device=device,
     )
     write_bench(table, csv, console)

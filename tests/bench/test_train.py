@@ -1,20 +1,27 @@
 """``bench train``: its parts add up, and what it counts is what is computed by hand."""
 
+from typing import get_args
+
 import pytest
 
 from linksim.bench.train import PARTS, bench_train
 from linksim.errors import InputError
 from linksim.settings import CodecSettings
+from linksim.training.recipe import OptimizerName
 from tests.helpers.places import HELPERS
 
 
-def test_parts_and_operations() -> None:
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_parts_and_operations(optimizer: OptimizerName) -> None:
     """Two convolutions of 8x8 by 8 of 3 <-> 16 channels: 3 * 16 multiply-accumulates a pixel each.
 
     Backwards the encoder has the weight's gradient, the decoder that of its input as well.
     """
     conv = CodecSettings(codec=f"{HELPERS / 'conv.py'}:Conv")
-    table = bench_train(conv, crop=32, batch_size=2, device="cpu", repetitions=2)
+    table = bench_train(
+        conv, crop=32, batch_size=2, device="cpu", optimizer=optimizer, repetitions=2
+    )
+    assert set(table["optimizer"]) == {optimizer}
     assert list(table["part"]) == [*PARTS, "step"]
     parts, whole = table.iloc[:-1], table.iloc[-1]
     assert parts["share"].sum() == pytest.approx(1)
