@@ -82,7 +82,7 @@ def test_weights_and_seeds_do_not_go_together(trained: list[str]) -> None:
 
 
 def test_trainings_of_different_codecs_are_refused(trained: list[str]) -> None:
-    other = [trained[0], "zoo:deepjscc-small-awgn-1db-fixed"]
+    other = [trained[0], "zoo:deepjscc-small-awgn-1db-muon"]
     codec = {"codec": "deepjscc", "seeds": other}
     scenario = Scenario.model_validate(settings(codec))
     assert plan_sweep(scenario).points  # both are of the preset small

@@ -31,8 +31,8 @@ def test_pixels_of_all_stages_count() -> None:
 
 
 def test_other_channels_count_but_are_not_drawn() -> None:
-    curves = learning_curves(["zoo:mambajscc-small-awgn-fixed"])
-    assert set(curves["stage"]) == {"mambajscc-small-awgn-fixed"}
+    curves = learning_curves(["zoo:mambajscc-small-awgn-muon"])
+    assert set(curves["stage"]) == {"mambajscc-small-awgn-muon"}
     assert curves["gigapixels"].min() > 0.46
 
 
