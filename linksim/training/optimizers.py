@@ -77,7 +77,7 @@ class MuonOfLayers(Muon):
             matrices = [nn.Parameter(_flat(parameter)) for parameter in group["params"]]
             self._pairs += zip(group["params"], matrices, strict=True)
             flat.append({**group, "params": matrices})
-        super().__init__(flat, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        super().__init__(flat, weight_decay=weight_decay)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         self._follow()
