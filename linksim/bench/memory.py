@@ -14,6 +14,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from linksim.bench.train import bench_recipe
 from linksim.codec import Decoded
 from linksim.settings import CodecSettings, Precision
+from linksim.training.optimizers import MuonOfLayers, new_optimizers
+from linksim.training.recipe import OptimizerName
 
 _TEMPORARIES = 4
 """Tensors of the largest size that an operation's backward pass may hold for a moment: what comes
@@ -57,22 +59,30 @@ def count_training_memory(
     crop: int = 256,
     batch_size: int = 4,
     precision: Precision = "bf16",
+    optimizer: OptimizerName = "adamw",
 ) -> pd.DataFrame:
     """Gigabytes (10^9) that a training step needs of a GPU, as torch allocates them.
 
-    A row a part: weights, gradients, optimiser (both moments of AdamW) and average (of the
-    weights), 4 bytes a parameter each but 8 for the moments; buffers; activations, all that
+    A row a part: weights, gradients, optimiser (both moments of AdamW; the one of Muon for the
+    weights that it has) and average (of the weights), 4 bytes a parameter each, and a moment;
+    buffers; activations, all that
     autograd keeps of the codec's analysis and synthesis, each storage once; temporary, an allowance
     of four times the largest of these; and step, their sum, an upper bound in so far as
     activations go while gradients come. Columns: part, gigabytes, codec, preset, crop, batch_size,
-    precision.
+    precision, optimizer.
 
     Not counted: the CUDA context and the workspaces of CUDA's libraries (a gigabyte or so), gaps
     between the allocator's blocks, and the link, whose symbols are a small part of an image.
     Raises InputError for what does not fit.
     """
-    _, codec = bench_recipe(contestant, crop=crop, batch_size=batch_size)
+    recipe, codec = bench_recipe(contestant, crop=crop, batch_size=batch_size, optimizer=optimizer)
     codec.train()
+    moments = sum(
+        4 * parameter.numel() * (1 if isinstance(one, MuonOfLayers) else 2)
+        for one in new_optimizers(recipe, codec)
+        for group in one.param_groups
+        for parameter in group["params"]
+    )
     weights = 4 * sum(parameter.numel() for parameter in codec.parameters())
     buffers = sum(buffer.nbytes for buffer in codec.buffers())
     with on_fake_gpu(codec):
@@ -92,7 +102,7 @@ def count_training_memory(
     parts = {
         "weights": weights,
         "gradients": weights,
-        "optimiser": 2 * weights,
+        "optimiser": moments,
         "average": weights,
         "buffers": buffers,
         "activations": sum(sizes),
@@ -108,6 +118,7 @@ def count_training_memory(
             "crop": crop,
             "batch_size": batch_size,
             "precision": precision,
+            "optimizer": optimizer,
         }
     )
 

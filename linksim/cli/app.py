@@ -393,15 +393,17 @@ def bench_train(
     from linksim.bench.train import bench_train as measured
     from linksim.cli.measure import parse_pairs, write_bench
     from linksim.settings import CodecSettings, Precision
+    from linksim.training.recipe import OptimizerName
 
     [(name, preset)] = parse_pairs([codec])
     settings = CodecSettings(codec=name, preset=preset)
     precision: Precision = "bf16" if bf16 else "fp32"
+    optimizer: OptimizerName = "muon" if muon else "adamw"
     if count:
         from linksim.bench.memory import count_training_memory
 
         counted = count_training_memory(
-            settings, crop=crop, batch_size=batch_size, precision=precision
+            settings, crop=crop, batch_size=batch_size, precision=precision, optimizer=optimizer
         )
         write_bench(counted, csv, console)
         return
@@ -410,7 +412,7 @@ def bench_train(
         crop=crop,
         batch_size=batch_size,
         precision=precision,
-        optimizer="muon" if muon else "adamw",
+        optimizer=optimizer,
         device=device,
     )
     write_bench(table, csv, console)

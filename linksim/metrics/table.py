@@ -5,6 +5,7 @@ entry of :data:`METRICS`; a user's own is a function that a scenario names, as
 ``./file.py:function``, told more of by :func:`metric`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -26,15 +27,18 @@ Better = Literal["higher", "lower", "neither"]
 class Column:
     """A column of quality in rows and tables.
 
-    label, unit: how tables and figures call it. better: which way. is_rate: whether its values are
-    0 and 1, so that its mean is a rate. drawn: whether it has figures of its own. reported: whether
-    a codec may tell it or not, so that nothing there is no failure.
+    label, unit: how tables and figures call it. better: which way. least, most: between which its
+    values lie. is_rate: whether its values are 0 and 1, so that its mean is a rate. drawn: whether
+    it has figures of its own. reported: whether a codec may tell it or not, so that nothing there
+    is no failure.
     """
 
     name: str
     label: str
     unit: str = ""
     better: Better = "higher"
+    least: float = -math.inf
+    most: float = math.inf
     is_rate: bool = False
     drawn: bool = True
     reported: bool = False
@@ -86,34 +90,35 @@ class Metric:
         return (self.column,) if self.db is None else (self.column, self.db[1])
 
 
-def _db(name: str, label: str, *, drawn: bool) -> Column:
-    return Column(name=f"{name}_db", label=label, unit="dB", drawn=drawn)
+def _db(name: str, label: str, *, least: float, drawn: bool) -> Column:
+    top = quality.CAP_DB
+    return Column(name=f"{name}_db", label=label, unit="dB", least=least, most=top, drawn=drawn)
 
 
 _MEASURED = (
     Metric(
-        column=Column(name="psnr", label="PSNR", unit="dB"),
+        column=Column(name="psnr", label="PSNR", unit="dB", least=0, most=quality.CAP_DB),
         function=quality.psnr,
         steps=quality.STEPS["psnr"],
     ),
     Metric(
-        column=Column(name="ssim", label="SSIM"),
+        column=Column(name="ssim", label="SSIM", least=-1, most=1),
         function=quality.ssim,
         steps=quality.STEPS["ssim"],
     ),
     Metric(
-        column=Column(name="ms_ssim", label="MS-SSIM", drawn=False),
+        column=Column(name="ms_ssim", label="MS-SSIM", least=0, most=1, drawn=False),
         function=quality.ms_ssim,
         steps=quality.STEPS["ms_ssim"],
-        db=(quality.ms_ssim_db, _db("ms_ssim", "MS-SSIM", drawn=True)),
+        db=(quality.ms_ssim_db, _db("ms_ssim", "MS-SSIM", least=0, drawn=True)),
         variant=quality.ms_ssim_variant,
         loss=quality.ms_ssim_loss,
     ),
     Metric(
-        column=Column(name="lpips", label="LPIPS", better="lower"),
+        column=Column(name="lpips", label="LPIPS", better="lower", least=0),
         function=quality.lpips,
         steps=quality.STEPS["lpips"],
-        db=(quality.lpips_db, _db("lpips", "LPIPS", drawn=False)),
+        db=(quality.lpips_db, _db("lpips", "LPIPS", least=-math.inf, drawn=False)),
         loss=quality.lpips,
     ),
 )
@@ -122,7 +127,9 @@ _REPORTED = (
     Column(
         name="snr_db_estimate", label="Estimated SNR", unit="dB", better="neither", reported=True
     ),
-    Column(name="snr_error_db", label="SNR error", unit="dB", better="lower", reported=True),
+    Column(
+        name="snr_error_db", label="SNR error", unit="dB", better="lower", least=0, reported=True
+    ),
     Column(name="accuracy", label="Accuracy", is_rate=True, reported=True),
 )
 

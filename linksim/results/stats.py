@@ -106,11 +106,12 @@ def _plain_means(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
 
 
 def _quality(values: "pd.Series[float]", column: Column, cells: Cells) -> pd.DataFrame:
-    """Mean and interval of a column of every point."""
+    """Mean and interval of a column of every point, within what it can be."""
     sums, counts = cells.sums(values), cells.counts()
     others = cells.over_trainings(values)
     found = means(sums, counts, others)
-    low, high = rates(sums, counts, others) if column.is_rate else (found.low, found.high)
+    ends = rates(sums, counts, others) if column.is_rate else (found.low, found.high)
+    low, high = (np.clip(end, column.least, column.most) for end in ends)
     low, high = (np.where(np.isnan(found.value), np.nan, end) for end in (low, high))
     name = column.name
     return pd.DataFrame({name: found.value, f"{name}_lo": low, f"{name}_hi": high})

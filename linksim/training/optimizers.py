@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from linksim.runtime.devices import computes_in_bf16
 from linksim.training.recipe import Recipe
 
 SMALLEST_MATRIX = 16
 """Below so many rows or columns there is little to orthogonalise: AdamW keeps it."""
+
+_MOMENTUM = 0.95
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def new_optimizers(
@@ -40,91 +43,66 @@ def new_optimizers(
     return optimizers
 
 
-def _matrices(codec: nn.Module) -> Iterable[torch.Tensor]:
+def _matrices(codec: nn.Module) -> Iterable[Tensor]:
     """Weights of linear layers and of convolutions over all channels, but for the small ones."""
     for module in codec.modules():
         if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
             continue
         weight = module.weight
-        if getattr(module, "groups", 1) == 1 and min(_flat(weight).shape) >= SMALLEST_MATRIX:
+        if getattr(module, "groups", 1) == 1 and min(weight.flatten(1).shape) >= SMALLEST_MATRIX:
             yield weight
 
 
-def _flat(weight: torch.Tensor) -> torch.Tensor:
-    """A matrix over the same memory: a row for each slice along the first axis."""
-    return weight.detach().view(len(weight), -1)
+class MuonOfLayers(Optimizer):
+    """Muon for weights of layers, convolutions among them, each as a matrix.
 
+    The momentum of every weight (0.95, Nesterov's) is orthogonalised before it is added, and scaled
+    to the size of AdamW's updates, so that both share their learning rates. A convolution is
+    flattened to a row for each slice along its weight's first axis. On matrices it does what
+    :class:`torch.optim.Muon` does, which takes nothing else; but where the device does not multiply
+    bfloat16 in hardware, float32 takes its place: torch's own emulates it, which takes three
+    quarters of SwinJSCC's step on a processor without AVX-512.
 
-class MuonOfLayers(Muon):
-    """Muon (:class:`torch.optim.Muon`) that takes convolutions too, each as a matrix.
-
-    The momentum of every weight is orthogonalised before it is added, and scaled to the size of
-    AdamW's updates, so that both share their learning rates. A convolution is flattened to a row
-    for each slice along its weight's first axis. Where the device does not multiply bfloat16 in
-    hardware, float32 takes its place: torch's own emulates it, which takes three quarters of
-    SwinJSCC's step on a processor without AVX-512.
-
-    groups: of parameters, as torch's optimisers take them.
+    groups: of parameters, each with its ``lr``, as torch's optimisers take them.
     Sources: Jordan et al., Muon, 2024 (kellerjordan.github.io/posts/muon), with its treatment of
     convolutions; the scale: Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982,
     section 2.2.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]], *, weight_decay: float) -> None:
-        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
-        flat = []
-        for group in groups:
-            matrices = [nn.Parameter(_flat(parameter)) for parameter in group["params"]]
-            self._pairs += zip(group["params"], matrices, strict=True)
-            flat.append({**group, "params": matrices})
-        super().__init__(flat, weight_decay=weight_decay)
+        super().__init__(groups, {"weight_decay": weight_decay})
 
+    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        self._follow()
-        for parameter, matrix in self._pairs:
-            grad = parameter.grad
-            matrix.grad = None if grad is None else grad.reshape(matrix.shape)
-        loss = None if closure is None else closure()
-        with torch.no_grad():
-            for group in self.param_groups:
-                for matrix in group["params"]:
-                    if matrix.grad is not None:
-                        self._update(matrix, group)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
         return loss
 
-    def _update(self, matrix: nn.Parameter, group: dict[str, Any]) -> None:
-        grad, state, momentum = matrix.grad, self.state[matrix], group["momentum"]
-        assert grad is not None
-        if "momentum_buffer" not in state:
+    def _update(self, weight: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
             state["momentum_buffer"] = torch.zeros_like(grad)
-        average = state["momentum_buffer"].lerp_(grad, 1 - momentum)
-        update = _orthogonalised(grad.lerp(average, momentum), group)
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        super().zero_grad(set_to_none)
-        for parameter, _ in self._pairs:
-            parameter.grad = None
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._follow()
-        super().load_state_dict(state_dict)
-
-    def _follow(self) -> None:
-        """The parameters may have moved, to another device for one."""
-        for parameter, matrix in self._pairs:
-            matrix.data = _flat(parameter)
+        average = state["momentum_buffer"].lerp_(grad, 1 - _MOMENTUM)
+        update = _orthogonalised(grad.lerp(average, _MOMENTUM).flatten(1))
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        size = 0.2 * math.sqrt(max(update.shape))
+        weight.add_(update.view_as(weight), alpha=-group["lr"] * size)
 
 
-def _orthogonalised(matrix: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
+def _orthogonalised(matrix: Tensor) -> Tensor:
     """The matrix with all singular values brought near 1, by Newton and Schulz's iteration."""
-    a, b, c = group["ns_coefficients"]
+    a, b, c = _NEWTON_SCHULZ
     x = matrix.to(torch.bfloat16 if computes_in_bf16(matrix.device) else torch.float32)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    x = x / x.norm().clamp(min=group["eps"])
-    for _ in range(group["ns_steps"]):
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(5):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+    return (x.T if tall else x).reshape(matrix.shape)

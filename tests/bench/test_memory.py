@@ -34,6 +34,15 @@ def test_two_convolutions_by_hand() -> None:
     assert got["step"] == pytest.approx(sum(v for k, v in got.items() if k != "step"))
 
 
+def test_muon_keeps_one_moment_of_its_matrices() -> None:
+    """It has both weights of the same convolutions, 3 * 16 * 64 each, whose smaller side counts 16;
+    of their biases AdamW keeps two."""
+    table = count_training_memory(CONV, crop=32, batch_size=2, optimizer="muon")
+    got = dict(zip(table["part"], 1e9 * table["gigabytes"], strict=True))
+    assert set(table["optimizer"]) == {"muon"}
+    assert got["optimiser"] == pytest.approx(4 * (3 * 16 * 64 * 2) + 8 * (16 + 3))
+
+
 def test_as_much_as_real_tensors_keep() -> None:
     """The same codec with data on a CPU, its scan's saved states apart, which are another's."""
     settings = CodecSettings(codec="swinjscc", preset="small")

@@ -38,7 +38,7 @@ def _quality(images: int, trials: int = 1, seed: int = 0) -> np.ndarray:
 
 
 def test_means_counts_and_rates_by_hand() -> None:
-    rows = _rows(np.array([[20.0, 22.0], [30.0, 36.0]]))
+    rows = _rows(np.array([[26.0, 27.0], [25.0, 30.0]]))
     rows["failed"] = [True, False, False, False]
     rows["ms_ssim_variant"] = ["win11x5", "win11x5", "win11x4", "win11x4"]
     (line,) = summarise(rows).to_dict("records")
@@ -47,8 +47,24 @@ def test_means_counts_and_rates_by_hand() -> None:
     assert line["failure_rate"] == 0.25
     assert line["cbr_realised"] == pytest.approx(0.08)
     assert line["ms_ssim_variant"] == "win11x4+win11x5"
-    # image means 21 and 33: half of 12.706, Student's t of one degree of freedom, times 12
-    assert (line["psnr_lo"], line["psnr_hi"]) == pytest.approx((27 - 76.237, 27 + 76.237), abs=1e-3)
+    # image means 26.5 and 27.5: half of 12.706, Student's t of one degree of freedom, times 1
+    assert (line["psnr_lo"], line["psnr_hi"]) == pytest.approx((27 - 6.353, 27 + 6.353), abs=1e-3)
+
+
+def test_no_interval_passes_what_a_quality_can_be() -> None:
+    """Two images: 12.706 times half of their distance, on either side of the mean."""
+    rows = _rows(np.array([[20.0], [40.0]])).assign(
+        ms_ssim=[0.9, 0.95], ms_ssim_db=[10.0, 13.0], lpips=[0.1, 0.2], lpips_db=[10.0, 7.0]
+    )
+    line = summarise(rows).iloc[0]
+    ends = {name: tuple(line[[f"{name}_lo", f"{name}_hi"]]) for name in ("psnr", "ms_ssim_db")}
+    assert ends == {
+        "psnr": (0, 100),
+        "ms_ssim_db": (0, pytest.approx(11.5 + 12.706 * 1.5, abs=1e-2)),
+    }
+    assert line[["ms_ssim_lo", "ms_ssim_hi"]].tolist() == pytest.approx([0.607, 1], abs=1e-3)
+    assert line[["lpips_lo", "lpips_hi"]].tolist() == pytest.approx([0, 0.785], abs=1e-3)
+    assert line[["lpips_db_lo", "lpips_db_hi"]].tolist() == pytest.approx([-10.56, 27.56], abs=1e-2)
 
 
 def test_interval_agrees_with_a_studentised_bootstrap() -> None:
