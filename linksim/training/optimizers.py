@@ -85,11 +85,11 @@ class MuonOfLayers(Optimizer):
         return loss
 
     def _update(self, weight: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
+        state, grad = self.state[weight], grad.flatten(1)
         if not state:
             state["momentum_buffer"] = torch.zeros_like(grad)
         average = state["momentum_buffer"].lerp_(grad, 1 - _MOMENTUM)
-        update = _orthogonalised(grad.lerp(average, _MOMENTUM).flatten(1))
+        update = _orthogonalised(grad.lerp(average, _MOMENTUM))
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         size = 0.2 * math.sqrt(max(update.shape))
         weight.add_(update.view_as(weight), alpha=-group["lr"] * size)
