@@ -16,15 +16,17 @@ BACKEND = "inductor"
 def compile_parts(codec: object) -> None:
     """Compile a neural codec's analysis and synthesis, in place; others are left as they are.
 
-    A part is compiled when it is first called with images of a size, which takes a minute or more.
-    Results differ from those of the plain codec by rounding. The call raises InputError where it
-    cannot be compiled, as on a machine without a compiler.
+    A part is compiled when it is first called with images of a size, which takes a minute or more;
+    after eight sizes others run as they are. (One translation for all sizes, which torch would try
+    at the second, fails on CSI-ReST's intervals.) Results differ from those of the plain codec by
+    rounding. The call raises InputError where it cannot be compiled, as on a machine without a
+    compiler.
     """
     if not isinstance(codec, nn.Module):
         return
     for name in PARTS:
         if hasattr(codec, name):
-            compiled = torch.compile(getattr(codec, name), backend=BACKEND)
+            compiled = torch.compile(getattr(codec, name), backend=BACKEND, dynamic=False)
             setattr(codec, name, _telling(compiled))
 
 

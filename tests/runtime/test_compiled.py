@@ -1,5 +1,6 @@
 """Codecs through torch.compile give what they give without, and say so where it cannot work."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +52,23 @@ def test_the_same_latent_and_images() -> None:
     for one, other in zip(outputs(plain), outputs(translated), strict=True):
         torch.testing.assert_close(one, other)
     assert type(translated).analysis is type(plain).analysis  # others of the class stay as they are
+
+
+def test_every_size_is_compiled_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two crops of a training: the second failed, when torch took the sides for unknowns."""
+    unknowns: list[list[object]] = []
+
+    def kept(graph: torch.fx.GraphModule, inputs: list[object]) -> Callable[..., object]:
+        unknowns.append([one for one in inputs if not isinstance(one, torch.Tensor)])
+        return graph.forward
+
+    monkeypatch.setattr(compiled, "BACKEND", kept)
+    codec = codec_from_settings(CONV)
+    assert isinstance(codec, NeuralCodec)
+    compile_parts(codec)
+    for side in (64, 128):
+        codec.analysis(torch.rand(1, 3, side, side), None)
+    assert unknowns == [[], []]
 
 
 @pytest.mark.slow
