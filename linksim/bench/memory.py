@@ -64,12 +64,11 @@ def count_training_memory(
     """Gigabytes (10^9) that a training step needs of a GPU, as torch allocates them.
 
     A row a part: weights, gradients, optimiser (both moments of AdamW; the one of Muon for the
-    weights that it has) and average (of the weights), 4 bytes a parameter each, and a moment;
-    buffers; activations, all that
-    autograd keeps of the codec's analysis and synthesis, each storage once; temporary, an allowance
-    of four times the largest of these; and step, their sum, an upper bound in so far as
-    activations go while gradients come. Columns: part, gigabytes, codec, preset, crop, batch_size,
-    precision, optimizer.
+    weights that it has) and average (of the weights), 4 bytes a parameter or moment each; buffers;
+    activations, all that autograd keeps of the codec's analysis and synthesis, each storage once;
+    temporary, an allowance of four times the largest of these; and step, their sum, an upper bound
+    in so far as activations go while gradients come. Columns: part, gigabytes, codec, preset, crop,
+    batch_size, precision, optimizer.
 
     Not counted: the CUDA context and the workspaces of CUDA's libraries (a gigabyte or so), gaps
     between the allocator's blocks, and the link, whose symbols are a small part of an image.

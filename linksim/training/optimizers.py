@@ -105,4 +105,4 @@ def _orthogonalised(matrix: Tensor) -> Tensor:
     for _ in range(5):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.T if tall else x).reshape(matrix.shape)
+    return x.T if tall else x

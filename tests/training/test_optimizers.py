@@ -104,28 +104,29 @@ def test_float32_orthogonalises_to_its_rounding(
 
 
 @pytest.mark.parametrize(("in_bf16", "atol"), [(True, 1e-5), (False, 5e-4)])
+@pytest.mark.parametrize("shape", [(16, 24, 5, 5), (160, 16, 3, 3)])
 def test_convolutions_are_matrices_and_follow_their_weights(
-    in_bf16: bool, atol: float, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...], in_bf16: bool, atol: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same as torch's Muon on the flattened matrix, also after the weight's memory changed; to
     the rounding of bfloat16, a hundredth of a step of 0.04, where ours takes float32."""
     monkeypatch.setattr(optimizers, "computes_in_bf16", lambda device: in_bf16)
     torch.manual_seed(0)
-    layer = nn.ConvTranspose2d(16, 24, 5)
-    flat = nn.Parameter(layer.weight.detach().flatten(1).clone())
-    ours = MuonOfLayers([{"params": [layer.weight], "lr": 0.01}], weight_decay=0.1)
+    weight = nn.Parameter(torch.randn(shape) / 20)
+    flat = nn.Parameter(weight.detach().flatten(1).clone())
+    ours = MuonOfLayers([{"params": [weight], "lr": 0.01}], weight_decay=0.1)
     theirs = torch.optim.Muon([flat], 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for step in range(3):
         if step == 1:
-            layer.weight.data = layer.weight.detach().clone()
+            weight.data = weight.detach().clone()
         if step == 2:
-            again = MuonOfLayers([{"params": [layer.weight], "lr": 0.01}], weight_decay=0.1)
+            again = MuonOfLayers([{"params": [weight], "lr": 0.01}], weight_decay=0.1)
             again.load_state_dict(ours.state_dict())
             ours = again
-        layer.weight.grad = torch.randn_like(layer.weight)
-        flat.grad = layer.weight.grad.flatten(1).clone()
+        weight.grad = torch.randn_like(weight)
+        flat.grad = weight.grad.flatten(1).clone()
         ours.step()
         theirs.step()
         torch.testing.assert_close(
-            layer.weight.detach().flatten(1), flat.detach(), rtol=1.3e-6, atol=atol
+            weight.detach().flatten(1), flat.detach(), rtol=1.3e-6, atol=atol
         )
