@@ -182,7 +182,7 @@ def test_other_bad_input(photographs: Path, tmp_path: Path) -> None:
     images = {"root": photographs, "crop": 96, "holdout": 3}
     with pytest.raises(InputError, match=r"0 of 12 photographs .* are at least 96x96"):
         train(recipe(photographs, images=images), tmp_path / "crop")
-    start = {"codec": "mambajscc", "preset": "small", "weights": "zoo:adjscc-small-rayleigh-nested"}
+    start = {"codec": "mambajscc", "preset": "small", "weights": "zoo:adjscc-small-rayleigh-muon"}
     with pytest.raises(InputError, match=r"weights .* are of 'adjscc', the recipe's codec is"):
         train(recipe(photographs, codec=start), tmp_path / "codec")
 
