@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, WithJsonSchema
 from torch import Tensor
 
@@ -54,6 +56,10 @@ class Column:
     def sign(self) -> int:
         """1, or -1 where less is better."""
         return -1 if self.better == "lower" else 1
+
+    def within(self, ends: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Ends of intervals, those that pass what values can be brought back to it."""
+        return np.clip(ends, self.least, self.most)
 
     def missed(self, target: float) -> str:
         """That a target was missed, in words: ``PSNR below 25 dB``."""

@@ -111,7 +111,7 @@ def _quality(values: "pd.Series[float]", column: Column, cells: Cells) -> pd.Dat
     others = cells.over_trainings(values)
     found = means(sums, counts, others)
     ends = rates(sums, counts, others) if column.is_rate else (found.low, found.high)
-    low, high = (np.clip(end, column.least, column.most) for end in ends)
+    low, high = map(column.within, ends)
     low, high = (np.where(np.isnan(found.value), np.nan, end) for end in (low, high))
     name = column.name
     return pd.DataFrame({name: found.value, f"{name}_lo": low, f"{name}_hi": high})

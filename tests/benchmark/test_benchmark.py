@@ -220,6 +220,20 @@ def test_a_picture_that_was_lost_leaves_no_mean() -> None:
     assert over.rows["psnr"] == [20.0, None]
 
 
+def test_the_interval_of_a_score_ends_where_its_metric_does() -> None:
+    """12.706 times half of the distance on either side; a difference may be anything."""
+    rows = pd.DataFrame(
+        {
+            "label": ["a", "a", "b", "b"], "image": ["x", "y"] * 2, "trial": 0, "snr_db": 1.0,
+            "cbr": 0.1, "psnr": 20.0, "ms_ssim": [0.9, 0.95, 0.1, 0.9], "lpips": 0.1,
+        }
+    )  # fmt: skip
+    over = over_protocol(rows, "a", ["b"], digest="", weights=None)
+    ends = over.scores["ms_ssim"].low, over.scores["ms_ssim"].high
+    assert ends == (pytest.approx(0.925 - 12.706 * 0.025, abs=1e-4), 1.0)
+    assert over.gaps["b"]["ms_ssim"].high == pytest.approx(0.425 + 12.706 * 0.375, abs=1e-3)
+
+
 def test_protocols_are_told_apart_by_what_they_say(small: Path) -> None:
     path = small / "shipped" / "benchmark" / "v1" / "awgn.yaml"
     before: list[Protocol] = protocols()
