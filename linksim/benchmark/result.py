@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from linksim.benchmark.protocols import NAME, Entrant
 from linksim.errors import InputError, one_line
 from linksim.files import write_atomically
-from linksim.metrics.table import COLUMNS, Column
-from linksim.results.intervals import means
+from linksim.metrics.table import COLUMNS
+from linksim.results.intervals import Estimate, means
 from linksim.settings import first_error
 
 QUALITIES = ("psnr", "ms_ssim", "lpips")
@@ -112,31 +112,34 @@ def over_protocol(
 
 
 def scores(own: pd.DataFrame) -> dict[str, Score]:
-    """The mean of each metric."""
-    return {name: _score(own, own[name].to_numpy(np.float64), COLUMNS[name]) for name in QUALITIES}
+    """The mean of each metric, its interval within what the metric can be."""
+    found = {name: _means(own, own[name].to_numpy(np.float64)) for name in QUALITIES}
+    return {
+        name: _rounded(mean.within(COLUMNS[name].least, COLUMNS[name].most))
+        for name, mean in found.items()
+    }
 
 
 def _gaps(own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Score]:
     return {
-        name: _score(own, own[name].to_numpy(np.float64) - other[name].to_numpy(np.float64))
+        name: _rounded(
+            _means(own, own[name].to_numpy(np.float64) - other[name].to_numpy(np.float64))
+        )
         for name in QUALITIES
     }
 
 
-def _score(
-    own: pd.DataFrame, values: "np.ndarray[Any, np.dtype[np.float64]]", column: Column | None = None
-) -> Score:
-    """Of a value a row; what is independent are the images. column: whose values they are, so that
-    the interval ends where they do."""
+def _means(own: pd.DataFrame, values: "np.ndarray[Any, np.dtype[np.float64]]") -> Estimate:
+    """Of a value a row; what is independent are the images."""
     image, _ = pd.factorize(own["image"])
     sums, counts = np.bincount(image, values), np.bincount(image)
-    found = means(sums[:, None].astype(np.float64), counts[:, None].astype(np.float64))
-    ends = (
-        (found.low, found.high) if column is None else map(column.within, (found.low, found.high))
-    )
+    return means(sums[:, None].astype(np.float64), counts[:, None].astype(np.float64))
+
+
+def _rounded(found: Estimate) -> Score:
     mean, low, high = (
         round(float(part[0]), _DECIMALS) if np.isfinite(part[0]) else None
-        for part in (found.value, *ends)
+        for part in (found.value, found.low, found.high)
     )
     return Score(mean=mean, low=low, high=high)
 

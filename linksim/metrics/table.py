@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, WithJsonSchema
 from torch import Tensor
 
@@ -57,10 +55,6 @@ class Column:
         """1, or -1 where less is better."""
         return -1 if self.better == "lower" else 1
 
-    def within(self, ends: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Ends of intervals, those that pass what values can be brought back to it."""
-        return np.clip(ends, self.least, self.most)
-
     def missed(self, target: float) -> str:
         """That a target was missed, in words: ``PSNR below 25 dB``."""
         where = "above" if self.better == "lower" else "below"
@@ -96,7 +90,7 @@ class Metric:
         return (self.column,) if self.db is None else (self.column, self.db[1])
 
 
-def _db(name: str, label: str, *, least: float, drawn: bool) -> Column:
+def _db(name: str, label: str, *, least: float = -math.inf, drawn: bool) -> Column:
     top = quality.CAP_DB
     return Column(name=f"{name}_db", label=label, unit="dB", least=least, most=top, drawn=drawn)
 
@@ -124,7 +118,7 @@ _MEASURED = (
         column=Column(name="lpips", label="LPIPS", better="lower", least=0),
         function=quality.lpips,
         steps=quality.STEPS["lpips"],
-        db=(quality.lpips_db, _db("lpips", "LPIPS", least=-math.inf, drawn=False)),
+        db=(quality.lpips_db, _db("lpips", "LPIPS", drawn=False)),
         loss=quality.lpips,
     ),
 )

@@ -33,7 +33,7 @@ wide.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -62,6 +62,11 @@ class Estimate:
     low: Array
     high: Array
     p_value: Array
+
+    def within(self, least: float, most: float) -> "Estimate":
+        """The same of values between two bounds: intervals go no further."""
+        low, high = (np.clip(end, least, most) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
 
 
 @dataclass(frozen=True, kw_only=True)

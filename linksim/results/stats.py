@@ -109,9 +109,8 @@ def _quality(values: "pd.Series[float]", column: Column, cells: Cells) -> pd.Dat
     """Mean and interval of a column of every point, within what it can be."""
     sums, counts = cells.sums(values), cells.counts()
     others = cells.over_trainings(values)
-    found = means(sums, counts, others)
-    ends = rates(sums, counts, others) if column.is_rate else (found.low, found.high)
-    low, high = map(column.within, ends)
+    found = means(sums, counts, others).within(column.least, column.most)
+    low, high = rates(sums, counts, others) if column.is_rate else (found.low, found.high)
     low, high = (np.where(np.isnan(found.value), np.nan, end) for end in (low, high))
     name = column.name
     return pd.DataFrame({name: found.value, f"{name}_lo": low, f"{name}_hi": high})
