@@ -65,8 +65,8 @@ def codec_looks(summary: pd.DataFrame) -> dict[str, Look]:
 
     What linksim ships looks as :data:`FIXED` says wherever it is drawn. Any other label has a
     colour and a marker that follow from it, whatever is beside it; only where two labels of one
-    table would look alike does the later one take the next that is free. Bounds are grey and
-    dashed.
+    table would share a colour does the later one take the next that is free, and the next free
+    marker once all colours are taken. Bounds are grey and dashed.
     """
     looks: dict[str, Look] = {}
     codecs = summary.drop_duplicates("label")
@@ -85,13 +85,14 @@ def codec_looks(summary: pd.DataFrame) -> dict[str, Look]:
         if name is not None and taken[FIXED[name]] == label:
             colour, marker = FIXED[name]
         else:
-            colour, marker = _chosen(label, _VARIANTS, used)
+            colour, marker = _variant(label, used)
         looks[label] = Look(colour=colour, marker=marker)
     used_dashes: set[tuple[float, ...]] = set()
     for label, codec, is_bound in named:
         if is_bound:
             said = "" if codec == "bpg_capacity" else label
-            dashes = _chosen(said, _BOUND_DASHES, used_dashes)
+            dashes = min(_turned(said, _BOUND_DASHES), key=lambda dash: dash in used_dashes)
+            used_dashes.add(dashes)
             looks[label] = Look(colour=GREY, marker="", dashes=dashes)
     return looks
 
@@ -106,7 +107,7 @@ def published_looks(labels: Iterable[str], looks: Mapping[str, Look]) -> dict[st
         if label in looks:
             found[label] = looks[label]
         else:
-            colour, marker = FIXED[name] if name else _chosen(label, _VARIANTS, used)
+            colour, marker = FIXED[name] if name else _variant(label, used)
             found[label] = Look(colour=colour, marker=marker)
     return found
 
@@ -167,12 +168,17 @@ def _shipped(label: str, codec: str) -> str | None:
     return family if family in FIXED and said == codec else None
 
 
-def _chosen(label: str, choices: Sequence[T], used: set[T]) -> T:
-    """The choice that a label leads to, or the next one that is not used yet, while there is one;
-    it counts as used from then on."""
-    digest = hashlib.sha256(f"{_SALT}{label}".encode("utf-8", "replace")).digest()
-    start = int.from_bytes(digest[:4], "big") if label else 0
-    turned = [choices[(start + i) % len(choices)] for i in range(len(choices))]
-    choice = next((choice for choice in turned if choice not in used), turned[0])
+def _variant(label: str, used: set[tuple[str, str]]) -> tuple[str, str]:
+    """Colour and marker of a label of its own; they count as used from then on."""
+    turned = _turned(label, _VARIANTS)
+    (_, own_marker), colours = turned[0], {colour for colour, _ in used}
+    choice = min(turned, key=lambda look: (look in used, look[0] in colours, look[1] != own_marker))
     used.add(choice)
     return choice
+
+
+def _turned(label: str, choices: Sequence[T]) -> list[T]:
+    """The choices, that which a label leads to first."""
+    digest = hashlib.sha256(f"{_SALT}{label}".encode("utf-8", "replace")).digest()
+    start = int.from_bytes(digest[:4], "big") if label else 0
+    return [choices[(start + i) % len(choices)] for i in range(len(choices))]

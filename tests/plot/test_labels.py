@@ -117,6 +117,12 @@ def test_a_codec_looks_the_same_whatever_is_beside_it() -> None:
     assert len(set(drawn)) == len(ODD)
 
 
+def test_no_two_of_eight_labels_share_a_colour() -> None:
+    interval = [f"trained with {a}, every {b}" for a in (64, 2048) for b in (1, 64, 256, 2048)]
+    colours = {look.colour for look in codec_looks(summary_of(interval)).values()}
+    assert len(colours) == len(interval) == 8
+
+
 def test_points_that_failed_are_marked() -> None:
     summary = summary_of(["a", "b"])
     summary.loc[(summary["label"] == "a") & (summary["snr_db"] == 7), "psnr"] = np.nan
