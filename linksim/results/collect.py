@@ -45,9 +45,9 @@ def collect(plan: Plan, store: Store, folder: Path, file: str | None = None) -> 
     summary = summarise(rows, until=scenario.until, outage=scenario.outage or {}, own=own)
     write_table(folder / "rows.parquet", rows)
     write_table(folder / "summary.csv", summary)
-    _write_or_remove(
-        folder / "compare.csv", compare(rows, own) if len(scenario.codecs) > 1 else None
-    )
+    several = len(scenario.codecs) > 1
+    differences = compare(rows, own, paired_seeds=scenario.paired_seeds) if several else None
+    _write_or_remove(folder / "compare.csv", differences)
     text = json.dumps(_manifest(plan, file), indent=2) + "\n"
     write_atomically(folder / "manifest.json", lambda path: path.write_text(text))
     _write_or_remove(

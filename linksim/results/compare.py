@@ -37,7 +37,9 @@ _AT_ONCE = 4_000_000
 _Pair = tuple[int, int]  # of codecs, by number: the reference and what is compared with it
 
 
-def compare(rows: pd.DataFrame, own: Sequence[Column] = ()) -> pd.DataFrame:
+def compare(
+    rows: pd.DataFrame, own: Sequence[Column] = (), *, paired_seeds: bool = False
+) -> pd.DataFrame:
     """Differences ``codec`` - ``reference``, each codec against each one that stands before it.
 
     quantity: a metric, at each point; and over each curve of four points or more, for PSNR and
@@ -53,9 +55,12 @@ def compare(rows: pd.DataFrame, own: Sequence[Column] = ()) -> pd.DataFrame:
     no difference; holm: whether it survives Holm's correction for all that the table tests. images,
     pairs: images, and images times the trials that both codecs have; failed_pairs: those of them
     where one of the two has no finite quality, in which case there is no difference (NaN). own:
-    columns of a user's own metrics.
+    columns of a user's own metrics. paired_seeds: codecs that have several trainings each were
+    trained alike in the order of their seeds, so that what a seed does to both cancels, too: their
+    difference varies over pairs of trainings, not over the trainings of either.
     """
-    table = _Table.of(rows, {n: c for n, c in all_columns(own).items() if n in rows})
+    columns = {name: column for name, column in all_columns(own).items() if name in rows}
+    table = _Table.of(rows, columns, paired_seeds)
     pairs = list(combinations(range(len(table.labels)), 2))
     parts = [part for batch in _batches(table, pairs) for part in _points(table, batch)]
     parts += [_curves(table, axis, pairs) for axis in ("cbr", "snr_db")]
@@ -73,7 +78,8 @@ class _Table:
 
     at: the places, one line each. values: of each column, NaN where no finite number or no row is;
     of several trainings the mean. without: the same without each of the trainings, of codecs that
-    have several. present: where rows are; lost: where one has no finite quality.
+    have several; paired_seeds: whether those of two codecs belong together. present: where rows
+    are; lost: where one has no finite quality.
     """
 
     columns: Mapping[str, Column]
@@ -81,11 +87,12 @@ class _Table:
     at: pd.DataFrame
     values: Mapping[str, Array]
     without: Mapping[int, Sequence[Mapping[str, Array]]]
+    paired_seeds: bool
     present: NDArray[np.bool_]
     lost: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, columns: Mapping[str, Column]) -> "_Table":
+    def of(cls, rows: pd.DataFrame, columns: Mapping[str, Column], paired_seeds: bool) -> "_Table":
         names = [name for name in point_columns(rows) if name != "label"]
         label, labels = pd.factorize(rows["label"])
         place, first = codes(rows, names)
@@ -122,6 +129,7 @@ class _Table:
             at=rows.iloc[first][names].reset_index(drop=True),
             values={name: arranged(value, every, shape) for name, value in values.items()},
             without=without,
+            paired_seeds=paired_seeds,
             present=present.reshape(shape),
             lost=np.nan_to_num(arranged(not_finite(rows, columns), every, shape)) > 0,
         )
@@ -185,10 +193,7 @@ def _points(table: _Table, pairs: Sequence[_Pair]) -> Iterator[pd.DataFrame]:
             continue
         gaps = table.values[name][codec] - table.values[name][reference]
         sums = np.where(both, gaps, 0).sum(axis=3)[shown]
-        others = [
-            spread.of(shown)
-            for spread in (_point_spread(table, name, side, both) for side in (codec, reference))
-        ]
+        others = [spread.of(shown) for spread in _point_spreads(table, name, pairs, both)]
         found = means(sums.T, number[shown].T.astype(np.float64), others)
         pair, place = np.nonzero(shown)
         yield pd.DataFrame(
@@ -206,37 +211,49 @@ def _points(table: _Table, pairs: Sequence[_Pair]) -> Iterator[pd.DataFrame]:
         )
 
 
-def _point_spread(
-    table: _Table, name: str, codec: NDArray[np.int64], both: NDArray[np.bool_]
-) -> Spread:
-    """How much the means of a codec's trainings differ where both are, [pairs, places]."""
+def _point_spreads(
+    table: _Table, name: str, pairs: Sequence[_Pair], both: NDArray[np.bool_]
+) -> list[Spread]:
+    """How much differences [pairs, places] rest on trainings."""
 
-    def of(pair: int, values: Mapping[str, Array]) -> Array:
+    def gap(pair: int, values: Array, reference: Array) -> Array:
         shared = both[pair]
         with np.errstate(all="ignore"):
-            total = np.where(shared, values[name], 0).sum(axis=(1, 2))
+            total = np.where(shared, values - reference, 0).sum(axis=(1, 2))
             mean: Array = total / shared.sum(axis=(1, 2))
         return mean
 
-    return _spread(table, codec, both.shape[:2], of)
+    return _spreads(table, name, pairs, both.shape[:2], gap)
 
 
-def _spread(
+def _spreads(
     table: _Table,
-    codec: NDArray[np.int64],
+    name: str,
+    pairs: Sequence[_Pair],
     shape: tuple[int, ...],
-    of: Callable[[int, Mapping[str, Array]], Array],
-) -> Spread:
-    """How much a quantity [pairs, …] rests on a codec's trainings: the jackknife over them.
+    gap: Callable[[int, Array, Array], Array],
+) -> list[Spread]:
+    """How much gaps [pairs, …] rest on trainings, the jackknife over them: over those of the codec
+    and over those of the reference, or at once over both, where they are pairs.
 
-    of: the quantity of one pair, given the codec's values without one of the trainings.
+    gap: of one pair, given the values of the codec and those of the reference.
     """
-    variance, degrees = np.zeros(shape), np.ones(shape)
-    for number, parts in table.without.items():
-        for pair in np.flatnonzero(codec == number):
-            found = jackknife_spread(np.stack([of(int(pair), part) for part in parts]))
-            variance[pair], degrees[pair] = found.variance, found.degrees
-    return Spread(variance=variance, degrees=degrees)
+    variance, degrees = np.zeros((2, *shape)), np.ones((2, *shape))
+    for pair, (reference, codec) in enumerate(pairs):
+        whole = [table.values[name][i] for i in (codec, reference)]
+        parts = [[part[name] for part in table.without.get(i, ())] for i in (codec, reference)]
+        if table.paired_seeds and len(parts[0]) == len(parts[1]):
+            gaps = [[gap(pair, *both) for both in zip(*parts, strict=True)], []]
+        else:
+            gaps = [
+                [gap(pair, part, whole[1]) for part in parts[0]],
+                [gap(pair, whole[0], part) for part in parts[1]],
+            ]
+        for side, without in enumerate(gaps):
+            if without:
+                found = jackknife_spread(np.stack(without))
+                variance[side, pair], degrees[side, pair] = found.variance, found.degrees
+    return [Spread(variance=variance[i], degrees=degrees[i]) for i in (0, 1)]
 
 
 def _curves(table: _Table, axis: str, pairs: Sequence[_Pair]) -> pd.DataFrame:
@@ -302,35 +319,29 @@ def _gaps(
             without = np.stack(
                 [gap(x[0], y_without[i], x[1], y_ref_without[i]) for i in range(len(y_without))]
             )
-            others = [
-                _curve_spread(table, name, gap, sides, x, (y, y_ref), both, places, own)
-                for own in (0, 1)
-            ]
+            others = _curve_spreads(table, name, gap, pairs, x, both, places)
             found = jackknife(whole, without, others)
             yield lines.assign(quantity=quantity.format(name), unit=unit, **_numbers(found, shown))
 
 
-def _curve_spread(
+def _curve_spreads(
     table: _Table,
     name: str,
     gap: Callable[..., Array],
-    sides: tuple[NDArray[np.int64], NDArray[np.int64]],
+    pairs: Sequence[_Pair],
     x: Sequence[Array],
-    y: tuple[Array, Array],
     both: NDArray[np.bool_],
     places: NDArray[np.int64],
-    own: int,
-) -> Spread:
-    """How much gaps [pairs] between curves rest on the trainings of one side."""
+) -> list[Spread]:
+    """How much gaps [pairs] between curves rest on trainings."""
 
-    def of(pair: int, values: Mapping[str, Array]) -> Array:
+    def between(pair: int, values: Array, reference: Array) -> Array:
         at = [pair]
-        curves = [y[0][at], y[1][at]]
-        curves[own], _ = _curve(values[name][None, places], both[at])
-        found: Array = gap(x[0][at], curves[0], x[1][at], curves[1])[0]
+        y, y_ref = (_curve(side[None, places], both[at])[0] for side in (values, reference))
+        found: Array = gap(x[0][at], y, x[1][at], y_ref)[0]
         return found
 
-    return _spread(table, sides[own], (len(both),), of)
+    return _spreads(table, name, pairs, (len(pairs),), between)
 
 
 def _curve(values: Array, both: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -114,6 +114,8 @@ class Scenario(Settings):
     snr_knowledge: what either side believes of the SNR, one setting or a list to compare; the
         truth if left out.
     outage: for each metric named, what it must reach: tables then tell how often it does not.
+    paired_seeds: whether codecs with ``seeds`` were trained alike in the order of these, over the
+        same crops and noise, so that their trainings are compared in pairs.
     complexity: side in pixels of the square image at which parameters and multiply-accumulates of
         the codecs are counted, for a table and a figure of quality against cost.
     published: curves of others to draw beside ours, as points with their source.
@@ -132,6 +134,7 @@ class Scenario(Settings):
     outage: Annotated[dict[MetricName, _Number], Field(min_length=1)] | None = None
     metrics: tuple[MetricName, ...] = Field(default=("psnr", "ms_ssim", "lpips"), min_length=1)
     codecs: tuple[Annotated[SweptCodec, BeforeValidator(_codec_entry)], ...] = Field(min_length=1)
+    paired_seeds: bool = False
     pictures: PicturesSettings | None = None
     complexity: PositiveInt | None = Field(default=None, le=MAX_COMPLEXITY_SIDE)
     published: PublishedList = ()
@@ -155,6 +158,14 @@ class Scenario(Settings):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"{key}: {repeated.pop()!r} stands twice; give each its own label")
+        if self.paired_seeds:
+            trainings = {codec.label: len(codec.seeds) for codec in self.codecs if codec.seeds}
+            if len(trainings) < 2 or len(set(trainings.values())) > 1:
+                found = ", ".join(f"{label!r} {n}" for label, n in trainings.items()) or "none"
+                raise ValueError(
+                    "paired_seeds: at least two codecs must have seeds, and each as many; "
+                    f"found: {found}"
+                )
         codecs = [one for codec in self.codecs for one in codec.repetitions()]
         points = prod(
             map(

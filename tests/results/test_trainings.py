@@ -98,6 +98,51 @@ def test_gaps_between_curves_hold_it_too() -> None:
     assert found["difference_hi"] == pytest.approx(1 + half, abs=1e-3)
 
 
+@pytest.mark.parametrize("number", [2, 5])
+@pytest.mark.parametrize("own", [0.0, 0.2])
+def test_differences_of_pairs_of_trainings_cover(number: int, own: float) -> None:
+    """What the trainings of a seed share, 1 dB, cancels; what one has alone, ``own``, does not."""
+    tables, generator = 200, np.random.default_rng(6)
+    held, widths = 0, []
+    for _ in range(tables):
+        shared = generator.normal(size=(number, 1)) + generator.normal(size=24)
+        a, b = (
+            shared + own * generator.normal(size=(number, 1)) + 0.1 * generator.normal(size=24)
+            for _ in "ab"
+        )
+        rows = pd.concat([table("a", a), table("b", b)])
+        line = compare(rows, paired_seeds=True).iloc[0]
+        held += line["difference_lo"] <= 0 <= line["difference_hi"]
+        widths.append(line["difference_hi"] - line["difference_lo"])
+    assert held / tables >= 0.89  # four standard errors below 95 %
+    apart = compare(rows).iloc[0]
+    assert np.median(widths) < apart["difference_hi"] - apart["difference_lo"]
+
+
+def test_pairs_of_trainings_by_hand() -> None:
+    """Seeds 2 dB apart in both codecs, a ahead by 0.9 to 1.1: 1 ± t(2) 0.1/√3, of curves too."""
+    images, seeds = np.linspace(25, 35, 12), np.array([[-2.0], [0.0], [2.0]])
+    parts = []
+    for snr_db in (1.0, 5.0, 9.0, 13.0):
+        levels = images + seeds + snr_db / 2
+        ahead = levels + np.array([[0.9], [1.0], [1.1]])
+        parts += [table(*of).assign(snr_db=snr_db) for of in (("b", levels), ("a", ahead))]
+    found = compare(pd.concat(parts), paired_seeds=True)
+    half = 4.3027 * 0.1 / 3**0.5
+    for _, line in found[found["quantity"].isin(["psnr", "bd_psnr_over_snr"])].iterrows():
+        assert line["difference"] == pytest.approx(1, abs=1e-6)
+        assert line["difference_lo"] == pytest.approx(1 - half, abs=1e-3)
+        assert line["difference_hi"] == pytest.approx(1 + half, abs=1e-3)
+    apart = compare(pd.concat(parts)).iloc[0]
+    assert apart["difference_hi"] - apart["difference"] > 5
+
+
+def test_of_pairs_beside_one_training_there_are_none() -> None:
+    images = np.linspace(25, 35, 12)
+    rows = pd.concat([table("b", images[None]), table("a", images + np.array([[0.9], [1.1]]))])
+    pd.testing.assert_frame_equal(compare(rows, paired_seeds=True), compare(rows))
+
+
 def test_pages_say_what_intervals_are_over() -> None:
     values = drawn(1.0, 1.0, 0.2, (2, 4))
     assert interval_over(summarise(table("a", values))) == "over images and trainings"

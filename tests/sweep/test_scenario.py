@@ -56,6 +56,13 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("codecs:", "trials: 0\ncodecs:", "trials: .*greater than 0"),
         ("codecs:", "metrics: [psnr, fid]\ncodecs:", r"metrics\[1\]: .*lpips"),
         ("codecs:", "pictures: {images: [kodim01], snr_db: 2}\ncodecs:", "not in snr_db"),
+        ("codecs:", "paired_seeds: true\ncodecs:", "at least two codecs .* have seeds.*: none"),
+        (
+            "codecs:",
+            "paired_seeds: true\ncodecs:\n  - {codec: mvsc, seeds: [a, b]}\n"
+            "  - {codec: adjscc, seeds: [a, b, c]}",
+            "paired_seeds: .* each as many; found: 'mvsc' 2, 'adjscc' 3",
+        ),
         ("codecs:", "codecs: [", "not valid YAML"),
     ],
 )

@@ -56,6 +56,21 @@ def test_they_stand_as_repetitions_under_one_label(tmp_path: Path, trained: list
     assert summary["psnr_hi"].item() - summary["psnr"].item() > np.ptp(means) / 2
 
 
+def test_pairs_of_seeds_are_compared_as_such(tmp_path: Path, trained: list[str]) -> None:
+    """Two labels of the same trainings do not differ at all, pair by pair."""
+    codecs = [
+        {**CODEC, "label": "a", "seeds": trained},
+        {**CODEC, "label": "b", "seeds": trained},
+    ]
+    widths = []
+    for paired in (False, True):
+        linksim.run(settings(*codecs, snr_db=5, paired_seeds=paired), tmp_path)
+        line = read_table(tmp_path / "small" / "compare.csv").set_index("quantity").loc["psnr"]
+        widths.append(line["difference_hi"] - line["difference_lo"])
+    assert widths[0] > 0.1
+    assert widths[1] == 0
+
+
 def test_a_codec_of_one_training_stands_beside_them(tmp_path: Path, trained: list[str]) -> None:
     rows, summary = run(tmp_path, {**CODEC, "label": "both", "seeds": trained}, "bpg_capacity")
     assert rows.groupby("label", sort=False)["seed"].nunique().tolist() == [2, 1]
